@@ -1,0 +1,125 @@
+"""What the HTTP API answers, as frozen dataclasses.
+
+These classes are the shapes of Dockyard's REST API: a field here is a key in the JSON of the same name. A key that this
+version does not know is ignored, so an older client works with a newer server; a key that is missing takes its default.
+Times are aware datetimes (ISO 8601 in the JSON), durations are seconds, ids are opaque text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+T = TypeVar("T")
+
+# A launch in one of these states makes no further progress by itself: its event stream has ended.
+SETTLED = frozenset({"ready", "done", "failed", "cancelled", "stopped"})
+BUILD_ENDED = frozenset({"built", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something failed, was cancelled or stopped."""
+
+    code: str  # stable, for programs: "build_failed", "unresolved", "idle", …
+    message: str = ""  # a sentence for the user
+    hint: str = ""  # what can be done about it
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One request for a running server (or, with `build_only`, for an image)."""
+
+    id: str
+    state: str  # waiting resolving building launching ready stopping stopped done failed cancelled
+    target: str  # what it shall become: ready stopped cancelled
+    provider: str  # prefix, such as "gh"
+    spec: str  # what follows the prefix in the link, still quoted
+    created_at: datetime
+    ref: str = ""  # branch, tag or commit that was asked for
+    resolved_ref: str | None = None  # the commit it stands for, once known
+    repo_url: str | None = None  # without credentials
+    image: str | None = None
+    build: str | None = None  # id of the build it waits or waited for
+    url: str | None = None  # of the server, ends with "/"; only while ready
+    token: str | None = field(default=None, repr=False)  # opens the server; only for the holder of the launch
+    urlpath: str = ""  # what to open in the server
+    reason: Reason | None = None
+    position: int | None = None  # in the queue of builds, from 1
+    estimate_seconds: float | None = None  # until ready, as far as known
+    timings: Mapping[str, float] = field(default_factory=dict)  # state -> seconds spent in it
+    attempt: int = 1
+    build_only: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more happens unless somebody asks for it."""
+        return self.state in SETTLED
+
+    @property
+    def location(self) -> str | None:
+        """The address to open in a browser: server, path and token together; None unless it is ready."""
+        if self.url is None:
+            return None
+        address = urlsplit(urljoin(self.url, self.urlpath.lstrip("/")))
+        query = parse_qsl(address.query, keep_blank_values=True)
+        if self.token:
+            query.append(("token", self.token))
+        return urlunsplit(address._replace(query=urlencode(query)))
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The making of one image."""
+
+    id: str
+    state: str  # queued fetching building pushing built failed cancelled
+    image: str
+    repo_url: str
+    ref: str  # the commit
+    created_at: datetime
+    attempt: int = 1
+    generation: int = 1  # rises when the same image is deliberately built again
+    environment: str | None = None  # key of the environment, where the runtime shares environments
+    lines: int = 0  # of the log, so far
+    reason: Reason | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended."""
+        return self.state in BUILD_ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A user server that runs."""
+
+    id: str
+    state: str  # starting running stopping stopped
+    image: str
+    launch: str | None = None  # None while it is kept warm
+    user: str | None = None  # name in the hub
+    started_at: datetime | None = None
+    last_activity: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list, newest first; `next` is the cursor of the part after it, None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream: a step, or a line of the log."""
+
+    id: str  # "<launch>.<event>.<line>": where to resume; "" from a server that does not resume (BinderHub)
+    phase: str  # waiting fetching building pushing built launching ready failed unknown
+    message: str  # may be a part of a line; carries its own line end
+    state: str | None = None  # of the launch or build, on events that changed it
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all keys, also those above; may hold a token
