@@ -1,0 +1,1 @@
+"""The shared core: everything that api, worker, launcher and reaper have in common."""

@@ -1,0 +1,49 @@
+"""What an event can be about. Our own words; BinderHub's phases are made of them in one module of the api."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """The kinds of events of a launch."""
+
+    WAITING = "waiting"  # accepted
+    RESOLVING = "resolving"  # a worker looks the ref up
+    NOTICE = "notice"  # something the user should know
+    BUILDING = "building"  # joined a build; data: build
+    FOUND = "found"  # the image exists already; data: image
+    BUILT = "built"  # the build it waited for has made the image; data: image, log_end
+    LAUNCHING = "launching"  # the hub is being asked
+    PROGRESS = "progress"  # what the hub says
+    RETRYING = "retrying"  # an attempt failed, another follows
+    READY = "ready"  # data: everything that a client needs to open the server
+    DONE = "done"  # build_only: the image is there
+    FAILED = "failed"  # data: reason; log_end where a build was waited for
+    CANCELLED = "cancelled"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+ENDS_STREAM: frozenset[Kind] = frozenset({Kind.READY, Kind.DONE, Kind.FAILED, Kind.CANCELLED, Kind.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is about to be written."""
+
+    kind: Kind
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it was written: `seq` counts from 1 within the launch."""
+
+    launch: str
+    seq: int
+    at: float  # seconds since the epoch
+    kind: str
+    state: str
+    data: Mapping[str, Any]

@@ -1,0 +1,14 @@
+"""The tables. Rows are stored and stay inside `services`; what is passed around are frozen dataclasses."""
+
+from services.models.tables import (
+    Base,
+    Build,
+    Event,
+    Image,
+    Launch,
+    LogChunk,
+    Server,
+    Sweep,
+)
+
+__all__ = ["Base", "Build", "Event", "Image", "Launch", "LogChunk", "Server", "Sweep"]

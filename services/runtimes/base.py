@@ -1,0 +1,149 @@
+"""What a runtime is: where builds and servers run.
+
+A runtime offers three small protocols. `Builder` makes an image out of a commit, `ImageStore` says which
+images exist, `Spawning` lists the servers that really run. The worker, the launcher and the reaper know nothing else of
+it, so a new runtime is one module and one line in the table of `services.runtimes`.
+
+A build is followed by line number and every verb may be called again: whoever takes a build over calls `start` (which
+adopts what already runs) and `follow` from the last line it has stored.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from services.states import BuildState
+
+
+@dataclass(frozen=True, slots=True)
+class BuildJob:
+    """One attempt to build one image; the handle is made from id and attempt, so that it can be found again."""
+
+    id: str  # 32 hex digits
+    attempt: int  # 1, 2, …
+    image: str  # "{prefix}{slug}:{ref}"
+    provider: str  # prefix of the provider, such as "gh"
+    repo_url: str  # what is fetched; without credentials
+    commit: str  # resolved ref; for git always the full commit id
+    ref: str = ""  # the branch or tag that was asked for, when the server refuses a fetch by commit id
+    no_cache: bool = False  # rebuild: make the environment anew even where one exists
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def handle(self) -> str:
+        """The name of the process, container or pod: lower case, 63 characters at most, safe in a path and in DNS."""
+        return f"build-{self.id}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line (or part of one) of a build's log; `message` keeps its own line end."""
+
+    phase: str  # a wire word: fetching, building, pushing, unknown
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of the log; `first` is the source's number of the first one, counted from 1 over all steps of the attempt."""
+
+    first: int
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The build has reached this state."""
+
+    state: BuildState
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The build knows which environment it needs and waits for `proceed`."""
+
+    environment: str  # content-addressed key
+    why: str  # a sentence for the log: what the key was made of, or why it cannot be shared
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The build has ended. Always the last item."""
+
+    ok: bool
+    reason: str = ""  # a sentence for the user when not ok
+    hint: str = ""  # what the user or maintainer can do
+    retryable: bool = False  # the runtime's fault, not the repository's: a new attempt may succeed
+    facts: Mapping[str, str] = field(default_factory=dict)  # such as {"environment": key, "reused": "yes"}
+
+
+BuildItem = Lines | Phase | Plan | Exit
+
+
+class Presence(StrEnum):
+    """Whether an image exists. Unknown is not absent: it never starts a build."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Builder(Protocol):
+    """Makes images. All verbs are idempotent."""
+
+    async def start(self, job: BuildJob) -> None:
+        """Start the attempt, or find it running, ended or waiting for `proceed`."""
+
+    def follow(self, job: BuildJob, line: int) -> AsyncIterator[BuildItem]:
+        """Yield what happens, with the log from source line `line` (the first is 1), until `Exit`.
+
+        After a take-over earlier `Phase` and `Plan` items may come again.
+        """
+
+    async def proceed(self, job: BuildJob, environment_exists: bool) -> None:
+        """Answer a `Plan`: go on, making the environment unless it exists by now."""
+
+    async def stop(self, job: BuildJob) -> None:
+        """End the attempt and everything it started; returns when nothing of it runs any more."""
+
+    async def running(self) -> list[str]:
+        """The handles of all attempts that really run."""
+
+    async def remove(self, handle: str) -> None:
+        """Stop and forget an attempt that no row knows, or whose log has been stored."""
+
+
+class ImageStore(Protocol):
+    """Where images are kept."""
+
+    async def exists(self, image: str) -> Presence:
+        """Whether a server could be started from this image."""
+
+    async def environment_exists(self, key: str) -> bool:
+        """Whether this environment is complete."""
+
+    async def remove(self, image: str) -> None:
+        """Forget an image; removing an absent one is no error."""
+
+    async def usage(self) -> int:
+        """Bytes in use."""
+
+
+class Spawning(Protocol):
+    """Where user servers run, as the runtime sees it (the hub has its own opinion)."""
+
+    async def running(self) -> list[str]:
+        """The names of the user servers that really run: the hub's user names."""
+
+    async def remove(self, name: str) -> None:
+        """End a server that the hub no longer knows."""
+
+
+class Runtime(Protocol):
+    """One way to build images and run servers."""
+
+    name: str
+    builder: Builder
+    images: ImageStore
+    spawning: Spawning

@@ -1,0 +1,140 @@
+"""The groups of settings that every process shares; those of one runtime stand beside them in files of their own."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from services.settings.base import Group
+
+
+class DatabaseSettings(Group):
+    """Postgres, the truth for everything in flight."""
+
+    group: ClassVar[str] = "database"
+    url: SecretStr = Field(SecretStr(""), description="SQLAlchemy address, such as postgresql+asyncpg://user:pw@host/db; a unix socket as ?host=DIR. Empty: the embedded server of `up`.")
+    pool: int = Field(8, ge=1, le=200, description="Connections per process.")
+    wait: float = Field(30.0, gt=0, description="Seconds a request waits for the database to come back before it fails.")
+
+
+class RedisSettings(Group):
+    """Valkey or Redis: wake-ups only; nothing is lost with it."""
+
+    group: ClassVar[str] = "redis"
+    url: SecretStr = Field(SecretStr(""), description="redis://host:port/0 or unix:///path/to/socket?db=0. Empty: the embedded server of `up`.")
+    prefix: str = Field("dockyard", pattern=r"^[a-z0-9-]+$", description="Prefix of all keys, channels and queues.")
+
+
+class HubSettings(Group):
+    """JupyterHub, as the launcher calls it and as the browser reaches it."""
+
+    group: ClassVar[str] = "hub"
+    url: str = Field("", description="The hub's REST API base, such as http://hub:8081/hub/api/, or http+unix://%2Frun%2Fhub.sock/hub/api/. Empty: the embedded hub of `up`.")
+    public_url: str = Field("", description="Where browsers find the user servers, such as https://hub.example.org/; must end with /.")
+    token: SecretStr = Field(SecretStr(""), description="API token of the service `dockyard` in the hub.")
+    concurrency: int = Field(64, ge=1, description="Launches that one launcher has under way at the hub.")
+    launch_timeout: float = Field(600.0, gt=0, description="Seconds until a starting server is given up.")
+    retries: int = Field(3, ge=0, description="Further attempts after a failed one, where another can help.")
+    retry_delay: float = Field(4.0, ge=0, description="Seconds before the first further attempt; doubles each time.")
+
+
+class FrontSettings(Group):
+    """The front door: addresses, origins, texts."""
+
+    group: ClassVar[str] = "front"
+    host: str = Field("127.0.0.1", description="Address to listen on. Off loopback the limits or authentication must be set.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of pages and api.")
+    base_url: str = Field("/", pattern=r"^/(.*/)?$", description="Path that everything is below; begins and ends with /.")
+    public_url: str = Field("", description="Address of the front door as browsers see it, used in badges and links; empty: taken from the request.")
+    hosts: list[str] = Field(default_factory=list, description="Accepted Host headers (host or host:port); * accepts any. Empty: loopback names with the port.")
+    origins: list[str] = Field(default_factory=list, description="Other web origins that may start and read launches, such as https://book.example.org; * for all (a public service with thebe embeds).")
+    autostart: bool = Field(False, description="Whether a link from another site starts at once; if not, the page asks for one click.")
+    trusted_proxies: list[str] = Field(default_factory=list, description="Networks whose X-Forwarded-* headers are believed.")
+    strict_accept: bool = Field(False, description="Refuse /build requests without Accept: text/event-stream, as BinderHub does.")
+    hold: float = Field(60.0, ge=0, description="Seconds a stream stays open after its end where a build was watched.")
+    api_only: bool = Field(False, description="No pages: only the APIs.")
+    banner: str = Field("", description="HTML shown on top of every page.")
+    about: str = Field("", description="HTML shown on the about page.")
+    name: str = Field("Dockyard", description="The name of the service in titles.")
+
+
+class LimitSettings(Group):
+    """Bounds that refuse with a reason and a true time to retry."""
+
+    group: ClassVar[str] = "limits"
+    open_per_client: int = Field(64, ge=0, description="Launches not yet ready per client address; 0: no limit.")
+    open_total: int = Field(2000, ge=0, description="Launches not yet ready in all; 0: no limit.")
+    servers_total: int = Field(0, ge=0, description="Running servers in all; 0: no limit.")
+    streams: int = Field(15000, ge=1, description="Open event streams per api process.")
+
+
+class BuildSettings(Group):
+    """Builds, whatever the runtime."""
+
+    group: ClassVar[str] = "builds"
+    image_prefix: str = Field("", description="Prefix of image names, such as registry.example.org/binder/r2d-.")
+    concurrency: int = Field(2, ge=1, description="Builds that one worker has under way.")
+    resolving: int = Field(16, ge=1, description="Launches that one worker resolves at a time.")
+    timeout: float = Field(3600.0, gt=0, description="Seconds until a build is stopped.")
+    attempts: int = Field(3, ge=1, description="Attempts at a build that the runtime (not the repository) failed.")
+    crashes: int = Field(5, ge=1, description="Times a row may take its worker along before it is given up.")
+    log_lines: int = Field(100_000, ge=100, description="Lines kept of one build's log.")
+    log_bytes: int = Field(16 << 20, ge=1 << 14, description="Bytes kept of one build's log.")
+    line_bytes: int = Field(8192, ge=256, description="Bytes kept of one line.")
+    grace: float = Field(10.0, ge=0, description="Seconds that a build goes on after its last waiter has cancelled.")
+    environment_days: float = Field(7.0, gt=0, description="Age in days at which an environment from unpinned inputs is resolved anew for a new commit.")
+
+
+class LeaseSettings(Group):
+    """How long a silent owner keeps a row."""
+
+    group: ClassVar[str] = "leases"
+    seconds: float = Field(9.0, gt=0.5, description="A row whose owner has not been heard for this long is taken over.")
+    poll: float = Field(1.0, gt=0, description="Seconds between looks at the database when no nudge comes.")
+    drain: float = Field(5.0, ge=0, description="Seconds a stopping process works on before it hands over.")
+
+
+class ReaperSettings(Group):
+    """What is cleaned up, and when."""
+
+    group: ClassVar[str] = "reaper"
+    idle: float = Field(600.0, ge=0, description="Seconds without activity until a server is stopped; 0: never.")
+    max_age: float = Field(6 * 3600.0, ge=0, description="Seconds until a server is stopped whatever it does; 0: never.")
+    every: float = Field(15.0, gt=0, description="Seconds between sweeps.")
+    orphan_age: float = Field(60.0, ge=0, description="Seconds that something unknown may run before it is removed.")
+    keep_days: float = Field(30.0, gt=0, description="Days that ended launches, events and logs are kept.")
+
+
+class RuntimeSettings(Group):
+    """Where builds and servers run."""
+
+    group: ClassVar[str] = "runtime"
+    name: Literal["local", "docker", "kubernetes", "fake"] = Field("local", description="local, docker or kubernetes; fake builds nothing and is for tests and benches.")
+
+
+class HomeSettings(Group):
+    """Where state lives on this machine."""
+
+    group: ClassVar[str] = "home"
+    path: str = Field("", description="Directory of all state; DOCKYARD_HOME sets it too.")
+    secret: SecretStr = Field(SecretStr(""), description="Key (hex) that server tokens and build tokens are derived from; all processes need the same. Empty: made and kept in the home.")
+
+
+class AuthSettings(Group):
+    """Who may do what."""
+
+    group: ClassVar[str] = "auth"
+    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token with the admin scope; `up` makes one. Empty: no admin access.")
+
+
+class LogSettings(Group):
+    """The processes' own logs."""
+
+    group: ClassVar[str] = "log"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe level that is written.")
+    format: Literal["text", "json"] = Field("text", description="text for people, json for collectors.")
+
+
+GROUPS: tuple[type[Group], ...] = (
+    DatabaseSettings, RedisSettings, HubSettings, FrontSettings, LimitSettings, BuildSettings, LeaseSettings,
+    ReaperSettings, RuntimeSettings, HomeSettings, AuthSettings, LogSettings,
+)

@@ -1,0 +1,34 @@
+"""Settings of the providers and of everything that fetches on a stranger's word."""
+
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+
+from services.settings.base import Group
+
+
+class ProviderSettings(Group):
+    """The forges that links may lead to."""
+
+    group: ClassVar[str] = "providers"
+    enabled: list[str] = Field(default_factory=lambda: ["gh", "gist", "git", "gl"], description="Prefixes of the providers that are offered, in the order of the home page.")
+    github_host: str = Field("github.com", description="Host of GitHub, or of a GitHub Enterprise server.")
+    github_api: str = Field("https://api.github.com", description="Base address of GitHub's REST API.")
+    github_token: SecretStr = Field(SecretStr(""), description="Token for GitHub's API: a higher limit, private repositories.")
+    gitlab_host: str = Field("gitlab.com", description="Host of GitLab.")
+    gitlab_api: str = Field("", description="Base address of GitLab's API; empty: https://<gitlab_host>/api/v4.")
+    gitlab_token: SecretStr = Field(SecretStr(""), description="Access token for GitLab's API.")
+    gist_host: str = Field("gist.github.com", description="Host of gists.")
+    secret_gists: bool = Field(False, description="Whether secret gists may be launched.")
+    banned: list[str] = Field(default_factory=list, description="Specs that may not be launched: regular expressions against provider/spec, ignoring case.")
+    timeout: float = Field(10.0, gt=0, description="Seconds to wait for a forge.")
+
+
+class EgressSettings(Group):
+    """What may be fetched on a stranger's word, and what builds and servers may connect to."""
+
+    group: ClassVar[str] = "egress"
+    private: bool = Field(False, description="Whether private and loopback addresses may be fetched from; on in the embedded default, for repositories on your own machine and network.")
+    allowed: list[str] = Field(default_factory=list, description="Hosts or networks that may always be reached, such as a package mirror.")
+    refused: list[str] = Field(default_factory=list, description="Networks or host:port pairs that may never be reached, such as the control plane's.")
+    ports: list[int] = Field(default_factory=lambda: [], description="Ports that builds and servers may connect to; empty: all.")
