@@ -1,7 +1,8 @@
 """JSON into the dataclasses of `models`.
 
-The classes themselves say what is expected; there is no second description. Unknown keys are ignored and missing ones take
-their default, but a value of a wrong type is an error that names its place, not a surprise later on.
+The classes themselves say what is expected; there is no second description. Unknown keys are ignored and
+missing ones take their default, but a value of a wrong type is an error that names its place, not a surprise
+later on.
 """
 
 import dataclasses

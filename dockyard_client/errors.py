@@ -67,13 +67,13 @@ class ServerError(Problem):
 
 
 _KINDS: dict[int, type[Problem]] = {
-    400: Invalid, 409: Invalid, 422: Invalid, 401: Unauthorized, 403: Unauthorized, 404: NotFound, 410: NotFound,
-    429: Overloaded,
+    400: Invalid, 409: Invalid, 422: Invalid, 401: Unauthorized, 403: Unauthorized, 404: NotFound,
+    410: NotFound, 429: Overloaded,
 }
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes) -> Problem:
-    """The exception for a refusal, whether it has a problem body or (from a proxy in front) some other one."""
+    """The exception for a refusal, with a problem body or (from a proxy in front) some other one."""
     try:
         said = json.loads(body)
     except ValueError:

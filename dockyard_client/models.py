@@ -1,8 +1,9 @@
 """What the HTTP API answers, as frozen dataclasses.
 
-These classes are the shapes of Dockyard's REST API: a field here is a key in the JSON of the same name. A key that this
-version does not know is ignored, so an older client works with a newer server; a key that is missing takes its default.
-Times are aware datetimes (ISO 8601 in the JSON), durations are seconds, ids are opaque text.
+These classes are the shapes of Dockyard's REST API: a field here is a key in the JSON of the same name. A key
+that this version does not know is ignored, so an older client works with a newer server; a key that is
+missing takes its default. Times are aware datetimes (ISO 8601 in the JSON), durations are seconds, ids are
+opaque text.
 """
 
 from collections.abc import Mapping
@@ -107,6 +108,17 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """How much there is of everything at this moment."""
+
+    launches: Mapping[str, int] = field(default_factory=dict)  # state -> how many, of those not ended
+    builds: Mapping[str, int] = field(default_factory=dict)
+    servers: Mapping[str, int] = field(default_factory=dict)
+    oldest_waiting: float | None = None  # seconds that the oldest launch has waited for its first step
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """A part of a list, newest first; `next` is the cursor of the part after it, None at the end."""
 
@@ -122,4 +134,4 @@ class Event:
     phase: str  # waiting fetching building pushing built launching ready failed unknown
     message: str  # may be a part of a line; carries its own line end
     state: str | None = None  # of the launch or build, on events that changed it
-    data: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all keys, also those above; may hold a token
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)  # all keys; may hold a token

@@ -1,7 +1,8 @@
 """A parser of event streams, fed with bytes as they come.
 
-As in the HTML standard (§9.2): events end with an empty line; what the connection's end cuts off is dropped; the id counts
-only once its event is complete. Dockyard and BinderHub send no event names, so those are ignored.
+As in the HTML standard (§9.2): events end with an empty line; what the connection's end cuts off is dropped;
+the id counts only once its event is complete. Dockyard and BinderHub send no event names, so those are
+ignored.
 """
 
 from dataclasses import dataclass
@@ -11,18 +12,21 @@ from dataclasses import dataclass
 class Message:
     """A complete event."""
 
-    id: str  # the id of this event, or of the last one that had one
+    id: str  # its own id; "" if it came without one
     data: str
 
 
 class Parser:
-    """Bytes in, messages out. One parser per connection; `last_id` and `retry` survive in whoever reads them."""
+    """Bytes in, messages out; one parser for one connection.
 
-    def __init__(self, last_id: str = "") -> None:
+    `last_id` is where to resume after a cut, `retry` the pause in seconds that the server asked for.
+    """
+
+    def __init__(self, last_id: str = "", retry: float | None = None) -> None:
         self.last_id = last_id
-        self.retry: float | None = None  # seconds, as the server asked
+        self.retry = retry
         self._rest = b""
-        self._id = last_id
+        self._id: str | None = None
         self._data: list[str] = []
         self._start = True
 
@@ -34,7 +38,7 @@ class Parser:
                 self._rest = buffer
                 return []
             buffer, self._start = buffer.removeprefix(b"\xef\xbb\xbf"), False
-        # A lone CR at the end may be half of a CRLF: it waits for the next chunk.
+        # A CR at the end may be half of a CRLF: it waits for the next chunk.
         held = b"\r" if buffer.endswith(b"\r") else b""
         lines = (buffer[:-1] if held else buffer).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop() + held
@@ -59,8 +63,10 @@ class Parser:
         return None
 
     def _dispatch(self) -> Message | None:
-        self.last_id = self._id
+        own, self._id = self._id, None
+        if own is not None:
+            self.last_id = own
         if not self._data:
             return None
         data, self._data = "\n".join(self._data), []
-        return Message(self.last_id, data)
+        return Message(own or "", data)
