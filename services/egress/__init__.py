@@ -1,0 +1,6 @@
+"""What may be connected to on a stranger's word: `Rule` decides, `Fetcher` is the HTTP client that obeys."""
+
+from services.egress.addresses import Address
+from services.egress.rule import Purpose, Rule
+
+__all__ = ["Address", "Purpose", "Rule"]

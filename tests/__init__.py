@@ -1,0 +1,1 @@
+"""The tests mirror the tree; servers are real and start by themselves (see `servers`)."""
