@@ -129,8 +129,8 @@ def bring_uv(venv: Path, lock: Path, environ: dict[str, str], log: Path) -> str 
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
             pins.write(uv_alone(lock))
             pins.flush()
-            command: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", pins.name]
-            if not run(command, environ, log):
+            words = ["-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", pins.name]
+            if not run([venv / "bin/python", *words], environ, log):
                 return None
     return str(venv / "bin/uv")
 
