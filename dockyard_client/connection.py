@@ -38,7 +38,7 @@ def outgoing(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.
     return http.build_request(
         request.method, request.path, params=request.query or None, json=request.json,
         headers=request.headers,
-        timeout=httpx.Timeout(http.timeout, read=SILENCE) if request.stream else http.timeout,
+        timeout=httpx.Timeout(http.timeout.connect, read=SILENCE) if request.stream else http.timeout,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit
 
 T = TypeVar("T")
 
@@ -63,11 +63,12 @@ class Launch:
         """The address to open in a browser: server, path and token together; None unless it is ready."""
         if self.url is None:
             return None
-        address = urlsplit(urljoin(self.url, self.urlpath.lstrip("/")))
-        query = parse_qsl(address.query, keep_blank_values=True)
-        if self.token:
-            query.append(("token", self.token))
-        return urlunsplit(address._replace(query=urlencode(query)))
+        # Joined as text: a path that looks like another address must not carry the token there.
+        address = urlsplit(self.url + self.urlpath.lstrip("/"))
+        if not self.token:
+            return address.geturl()
+        token = urlencode({"token": self.token})
+        return address._replace(query=f"{address.query}&{token}" if address.query else token).geturl()
 
 
 @dataclass(frozen=True, slots=True)
