@@ -1,1 +1,1 @@
-"""TODO."""
+"""The launcher: gets servers from the hub and stops them."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The worker: resolves launches and makes images."""

@@ -3,7 +3,7 @@
 A move is a guarded UPDATE: it happens only from the states that may precede (`LAUNCH_FROM`), and, when it comes from an owner,
 only while that owner's epoch is still the row's. The events get their numbers under the row's lock in the same transaction, so
 a reader that has seen number n has seen everything before it. Many moves go in one statement; the rows are locked in the order of
-their ids, so that two batches cannot wait for each other.
+their ids, so that two batches cannot wait for each other. The server's row follows its launch in the same statement.
 """
 
 import json
@@ -20,7 +20,7 @@ from services.states import LAUNCH_ENDED, LAUNCH_FROM, LAUNCH_LIVE, LaunchState
 # What a move may write beside the state. Seconds for `due_in`; everything else as the column.
 COLUMNS = frozenset({
     "image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url", "reason", "stop_reason", "target",
-    "attempt", "due_in",
+    "attempt", "rebuilt", "due_in",
 })
 
 
@@ -73,6 +73,7 @@ WITH i AS MATERIALIZED (
         "image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url", "stop_reason", "target"))},
     {_column("reason", "jsonb")},
     {_column("attempt", "int")},
+    {_column("rebuilt", "bool")},
     due = CASE WHEN jsonb_exists(i.v, 'due_in') THEN now() + (i.v->>'due_in')::float * interval '1 second' ELSE l.due END,
     ready_at = CASE WHEN i."to" = 'ready' THEN now() ELSE l.ready_at END,
     ended_at = CASE WHEN i."to" IN ({", ".join(f"'{state}'" for state in sorted(LAUNCH_ENDED))}) THEN now() ELSE l.ended_at END,
@@ -82,6 +83,12 @@ WITH i AS MATERIALIZED (
   FROM i JOIN held ON held.id = i.id
   WHERE l.id = i.id AND l.state = ANY(i.allowed) AND (i.epoch IS NULL OR l.epoch = i.epoch)
   RETURNING l.id, l.seq - jsonb_array_length(i.events) AS before, l.state, i.events
+), served AS (
+  UPDATE server s SET
+    state = CASE m.state WHEN 'ready' THEN 'running' WHEN 'stopping' THEN 'stopping' ELSE 'stopped' END,
+    stopped_at = CASE WHEN m.state IN ('ready', 'stopping') THEN s.stopped_at ELSE now() END
+  FROM moved m
+  WHERE s.launch = m.id AND s.state <> 'stopped' AND m.state IN ('ready', 'stopping', 'stopped', 'failed', 'cancelled')
 ), told AS (
   INSERT INTO event (launch, seq, kind, state, data)
   SELECT m.id, m.before + e.n, e.event->>'kind', m.state, e.event->'data'

@@ -63,6 +63,7 @@ class Launch(Owned, Base):
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     build_only: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     rebuild: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    rebuilt: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # its image had vanished once
     # What it was resolved to.
     resolved_ref: Mapped[str | None] = mapped_column()
     resolved_spec: Mapped[str | None] = mapped_column()
@@ -79,8 +80,7 @@ class Launch(Owned, Base):
 
     __table_args__ = (
         Index("launch_resolve", "due", postgresql_where=text("state IN ('waiting', 'resolving')")),
-        Index("launch_launch", "due", postgresql_where=text("state IN ('launching', 'stopping')")),
-        Index("launch_stop", "due", postgresql_where=text("state = 'ready' AND target = 'stopped'")),
+        Index("launch_launch", "due", postgresql_where=text("state IN ('launching', 'stopping') OR (state = 'ready' AND target = 'stopped')")),
         Index("launch_client", "client", postgresql_where=text("state IN ('waiting', 'resolving', 'building', 'launching')")),
         Index("launch_waiters", "build", postgresql_where=text("state = 'building'")),
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),
@@ -107,7 +107,7 @@ class Build(Owned, Base):
     ref: Mapped[str] = mapped_column(server_default=text("''"))
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     environment: Mapped[str | None] = mapped_column()
-    environment_why: Mapped[str | None] = mapped_column()
+    makes_environment: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     marks: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     reason: Mapped[dict[str, Any] | None] = mapped_column()
@@ -126,7 +126,7 @@ class Build(Owned, Base):
         ),
         Index(
             "build_one_per_environment", "environment", unique=True,
-            postgresql_where=text("state = 'building' AND environment IS NOT NULL"),
+            postgresql_where=text("state = 'building' AND makes_environment"),
         ),
         Index("build_image", "image"),
         Index("build_created", "created_at", "id"),

@@ -5,19 +5,19 @@ The worker side runs Celery's consumer in a thread beside the process's event lo
 block it or keep it from starting while the broker is away.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import structlog
 from celery import Celery
 from celery.signals import setup_logging
 
 from services.queue.bell import BUILDS, HOUSEKEEPING, LAUNCHES
 from services.settings import RedisSettings
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 TASKS = {BUILDS: "dockyard.builds.bell", LAUNCHES: "dockyard.launches.bell", HOUSEKEEPING: "dockyard.housekeeping.sweep"}
 
 
@@ -94,7 +94,7 @@ class Consumer:
             )
             self._worker.start()
         except Exception:  # the process lives on by polling
-            log.exception("celery_consumer_ended", extra={"queue": self._queue})
+            log.exception("celery_consumer_ended", queue=self._queue)
 
     def stop(self) -> None:
         """Ask the thread to end; it is a daemon and dies with the process in any case."""

@@ -7,18 +7,22 @@ rings of one moment, and Celery's synchronous publishing happens in a thread.
 """
 
 import asyncio
-import logging
+import contextlib
+import time
 from collections.abc import Callable
+
+import structlog
 
 from services.queue.redis import Redis
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 BUILDS = "builds"
 LAUNCHES = "launches"
 HOUSEKEEPING = "housekeeping"
 
-_AWAKE = 10  # seconds that the sign "awake" holds without being renewed
+_SIGN = 10  # seconds that the sign "awake" holds without being renewed
+_AWAKE_FOR = 1  # seconds that a process listens on after its last work
 _HINTS = 64  # hints kept; one is enough to make a listener look
 
 
@@ -53,7 +57,7 @@ class Bell:
                 try:
                     await asyncio.to_thread(self._send, queue)
                 except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport raises
-                    log.warning("bell_not_sent", extra={"queue": queue, "error": type(error).__name__})
+                    log.warning("bell_not_sent", queue=queue, error=type(error).__name__)
 
     async def aclose(self) -> None:
         """Wait for the last ring."""
@@ -61,58 +65,76 @@ class Bell:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
+class Ear:
+    """One loop's place at the bell: several loops of one process may listen to one queue."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self.rung = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Make `wait` return."""
+        self.rung.set()
+
+    def busy(self) -> None:
+        """There was work: the process stays awake, and callers need no Celery message."""
+        self._listener.stay_awake()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for a ring, at most `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.rung.wait()
+        self.rung.clear()
+
+
 class Listener:
-    """The other side: waits for a ring, while awake on Redis, while asleep for Celery's task or the poll."""
+    """The other side of the bell, one per process and queue: awake it listens on Redis, asleep it waits for Celery's task."""
 
     def __init__(self, redis: Redis, queue: str) -> None:
         self._redis = redis
-        self._queue = queue
-        self._rung = asyncio.Event()
+        self._hints, self._sign = redis.key("hint", queue), redis.key("awake", queue)
+        self._ears: list[Ear] = []
+        self._wakened = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._awake = False
+        self._silent_at = 0.0
+
+    def ear(self) -> Ear:
+        """A place for one more loop."""
+        ear = Ear(self)
+        self._ears.append(ear)
+        return ear
 
     def rung(self) -> None:
         """Called by Celery's task, from any thread."""
-        self._loop.call_soon_threadsafe(self._rung.set)
+        self._loop.call_soon_threadsafe(self._ring)
 
-    def nudge(self) -> None:
-        """Called inside the loop: there is work, or room for it."""
-        self._rung.set()
+    def _ring(self) -> None:
+        for ear in self._ears:
+            ear.rung.set()
+        self.stay_awake()
 
-    async def busy(self) -> None:
-        """Say that this process is awake: callers need no Celery message."""
-        self._awake = await self._redis.pipeline(("SET", self._redis.key("awake", self._queue), "1", "EX", _AWAKE)) is not None
+    def stay_awake(self) -> None:
+        """Listen on Redis for the next moments."""
+        self._silent_at = time.monotonic() + _AWAKE_FOR
+        self._wakened.set()
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait for a ring, at most `seconds`; whether there was one."""
-        if self._awake:
-            return await self._listen(seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
-        except TimeoutError:
-            return False
-        self._rung.clear()
-        return True
+    async def run(self) -> None:
+        """Listen for ever."""
+        while True:
+            await self._wakened.wait()
+            await self._awake()
 
-    async def _listen(self, seconds: float) -> bool:
-        """Listen on the list of hints; after `seconds` of silence take the sign down and fall asleep."""
-        hints, awake = self._redis.key("hint", self._queue), self._redis.key("awake", self._queue)
-        heard = asyncio.create_task(self._redis.pipeline(("BLPOP", hints, min(seconds, 2.0)), ("DEL", hints), ("EXPIRE", awake, _AWAKE)))
-        nudged = asyncio.create_task(self._rung.wait())
-        try:
-            await asyncio.wait({heard, nudged}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nudged.cancel()
-            if not heard.done():
-                heard.cancel()
-        if self._rung.is_set():
-            self._rung.clear()
-            return True
-        answer = heard.result()
-        if answer is not None and answer[0] is not None:
-            return True
-        # Nobody rang: take the sign down, then look once more, since somebody may have seen it in between.
-        self._awake = False
-        answer = await self._redis.pipeline(("DEL", awake), ("LPOP", hints))
-        return answer is not None and answer[1] is not None
+    async def _awake(self) -> None:
+        while time.monotonic() < self._silent_at:
+            answer = await self._redis.pipeline(
+                ("SET", self._sign, "1", "EX", _SIGN), ("BLPOP", self._hints, _AWAKE_FOR), ("DEL", self._hints))
+            if answer is None:
+                await asyncio.sleep(_AWAKE_FOR)  # Redis is away; the loops look by themselves.
+            elif answer[1] is not None:
+                self._ring()
+        # Take the sign down, then look once more, since somebody may have seen it in between.
+        self._wakened.clear()
+        answer = await self._redis.pipeline(("DEL", self._sign), ("LPOP", self._hints))
+        if answer is not None and answer[1] is not None:
+            self._ring()

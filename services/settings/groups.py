@@ -61,7 +61,7 @@ class LimitSettings(Group):
     """Bounds that refuse with a reason and a true time to retry."""
 
     group: ClassVar[str] = "limits"
-    open_per_client: int = Field(64, ge=0, description="Launches not yet ready per client address; 0: no limit.")
+    open_per_client: int = Field(512, ge=0, description="Launches not yet ready per client address; 0: no limit.")
     open_total: int = Field(2000, ge=0, description="Launches not yet ready in all; 0: no limit.")
     servers_total: int = Field(0, ge=0, description="Running servers in all; 0: no limit.")
     streams: int = Field(15000, ge=1, description="Open event streams per api process.")

@@ -1,0 +1,231 @@
+"""One launch at the hub, in its owner's hands: start or adopt its server, relay what the hub says, stop it when asked.
+
+The hub's user is named from the launch and the attempt, so whoever takes over after a crash finds the server that was begun. A failed
+attempt's server and user are removed before the next attempt begins, and only while the row is still ours.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from services.db import Batch
+from services.errors import DockyardError, ImageVanished, LaunchFailed, LeaseLost, Overloaded, Unreachable
+from services.events import Kind, NewEvent
+from services.hub.client import Hub
+from services.hub.models import UserOptions
+from services.hub.spawn import spawn
+from services.lifecycle import Lease, Move, Teller
+from services.lifecycle.builds import Wanted
+from services.names import server_id, user_name
+from services.runtimes.base import ImageStore, Presence
+from services.secrets import Secret
+from services.settings import BuildSettings, HubSettings
+from services.states import LaunchState, LaunchTarget
+from services.usecases.settle import Resolution, settle
+
+log = structlog.get_logger()
+
+_SERVERS = sa.text("""
+    INSERT INTO server (id, launch, attempt, image, user_name, state)
+    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id text, launch text, attempt int, image text, user_name text, state text)
+    ON CONFLICT DO NOTHING
+""")
+_OVER = sa.text("UPDATE server SET state = 'stopped', stopped_at = now() WHERE id = :id AND state <> 'stopped'")
+_OURS = sa.text("SELECT FROM launch WHERE id = :id AND epoch = :epoch AND state = ANY(CAST(:states AS text[]))")
+_LIVE = frozenset({LaunchState.LAUNCHING, LaunchState.READY, LaunchState.STOPPING})
+
+
+class Launching:
+    """The work on one claimed launch in `launching`, `stopping`, or `ready` with another target."""
+
+    def __init__(
+        self, teller: Teller, hub: Hub, images: ImageStore, secret: Secret, settings: HubSettings, builds: BuildSettings,
+    ) -> None:
+        self._teller = teller
+        self._hub = hub
+        self._images = images
+        self._secret = secret
+        self._settings = settings
+        self._builds = builds
+        self._servers: Batch[dict[str, Any], None] = Batch(self._insert)
+
+    async def aclose(self) -> None:
+        """Wait for rows that are being written."""
+        await self._servers.aclose()
+
+    async def work(self, lease: Lease) -> None:
+        """Bring one launch a step on."""
+        state = lease.claimed.row["state"]
+        if state == LaunchState.LAUNCHING and lease.target == LaunchTarget.READY:
+            await self._launch(lease)
+        else:
+            await self._stop(lease)
+
+    # -- starting ------------------------------------------------------------------------------------------------------------------
+
+    async def _launch(self, lease: Lease) -> None:
+        claimed = lease.claimed
+        if claimed.crashes >= self._builds.crashes:
+            await self._remove(lease)
+            await self._fail(lease, LaunchFailed("Starting this server has stopped several launchers; it was given up."))
+            return
+        starting = asyncio.create_task(self._start(lease))
+        cancelled = asyncio.create_task(lease.changed.wait())
+        try:
+            await asyncio.wait({starting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                await self._stop(lease)
+                return
+            await self._started(lease, starting.result())
+        except (LaunchFailed, Unreachable, Overloaded) as error:
+            await self._failed(lease, error)
+        except DockyardError as error:
+            if isinstance(error, LeaseLost):
+                raise
+            await self._fail(lease, error)
+        finally:
+            for task in (starting, cancelled):
+                task.cancel()
+            await asyncio.gather(starting, cancelled, return_exceptions=True)
+
+    async def _start(self, lease: Lease) -> str:
+        claimed = lease.claimed
+        row = claimed.row
+        name, server = _names(lease)
+        await self._servers.submit({
+            "id": server, "launch": claimed.id, "attempt": row["attempt"], "image": row["image"], "user_name": name, "state": "starting",
+        })
+
+        async def say(message: str) -> None:
+            await self._teller.must(Move(
+                claimed.id, None, (NewEvent(Kind.PROGRESS, {"message": message}),), epoch=claimed.epoch,
+                allowed=frozenset({LaunchState.LAUNCHING})))
+
+        async def own() -> None:
+            if not await self._teller.db.rows(_OURS, {"id": claimed.id, "epoch": claimed.epoch, "states": sorted(_LIVE)}):
+                raise LeaseLost(f"launch {claimed.id[:12]} has another owner")
+
+        return await spawn(
+            self._hub, name, self._options(lease, server), seconds=self._settings.launch_timeout, say=say, own=own)
+
+    def _options(self, lease: Lease, server: str) -> UserOptions:
+        row = lease.claimed.row
+        environment = row["options"].get("env") or {}
+        return UserOptions(
+            image=row["image"], token=self._secret.server_token(server), repo_url=row["repo_url"] or "",
+            binder_ref_url=row["ref_url"] or "", binder_launch_host=row["launch_host"],
+            binder_request=f"v2/{row['provider']}/{row['spec']}",
+            binder_persistent_request=f"v2/{row['provider']}/{row['resolved_spec'] or row['spec']}",
+            binder_client_ip=row["client"], extra={"environment": environment} if environment else {},
+        )
+
+    async def _started(self, lease: Lease, url: str) -> None:
+        claimed = lease.claimed
+        row = claimed.row
+        _, server = _names(lease)
+        data = {
+            "url": url, "image": row["image"], "repo_url": row["repo_url"], "binder_ref_url": row["ref_url"],
+            "binder_launch_host": row["launch_host"], "binder_request": f"v2/{row['provider']}/{row['spec']}",
+            "binder_persistent_request": f"v2/{row['provider']}/{row['resolved_spec'] or row['spec']}",
+            "binder_client_ip": row["client"], "server": server,
+        }
+        await self._teller.must(Move(
+            claimed.id, LaunchState.READY, (NewEvent(Kind.READY, data),), epoch=claimed.epoch, values={"url": url}, release=True))
+        lease.released = True
+        log.info("launch_ready", image=row["image"], attempt=row["attempt"])
+
+    # -- failing -------------------------------------------------------------------------------------------------------------------
+
+    async def _failed(self, lease: Lease, error: DockyardError) -> None:
+        claimed = lease.claimed
+        row = claimed.row
+        _, server = _names(lease)
+        await self._teller.db.rows(_OVER, {"id": server})
+        if isinstance(error, LaunchFailed) and await self._vanished(lease, error):
+            return
+        if isinstance(error, Overloaded):
+            # The hub asks for patience: this is no failed attempt.
+            await self._again(lease, error, row["attempt"], float(error.retry_after))
+            return
+        if error.retryable and row["attempt"] <= self._settings.retries:
+            await self._again(lease, error, row["attempt"] + 1, self._settings.retry_delay * 2.0 ** (row["attempt"] - 1))
+            return
+        await self._fail(lease, error)
+
+    async def _again(self, lease: Lease, error: DockyardError, attempt: int, delay: float) -> None:
+        claimed = lease.claimed
+        await self._teller.must(Move(
+            claimed.id, None, (NewEvent(Kind.RETRYING, {
+                "attempt": claimed.row["attempt"], "message": error.sentence, "seconds": delay}),), epoch=claimed.epoch,
+            allowed=frozenset({LaunchState.LAUNCHING}), values={"attempt": attempt, "due_in": delay}, release=True))
+        lease.released = True
+        log.warning("launch_retried", reason=error.sentence, attempt=attempt, seconds=delay)
+
+    async def _vanished(self, lease: Lease, error: LaunchFailed) -> bool:
+        """Send the launch back to a build, once, if its image is really gone."""
+        row = lease.claimed.row
+        if row["rebuilt"] or await self._images.exists(row["image"]) is not Presence.NO:
+            return False
+        log.warning("image_vanished", image=row["image"], reason=error.sentence)
+        wanted = Wanted(
+            image=row["image"], provider=row["provider"], repo_url=row["repo_url"], commit=row["resolved_ref"])
+        values = {"attempt": row["attempt"] + 1, "rebuilt": True}
+        await settle(self._teller, Resolution(
+            lease.claimed.id, lease.claimed.epoch, row["build_only"], wanted, values), Presence.NO)
+        lease.released = True
+        return True
+
+    async def _fail(self, lease: Lease, error: DockyardError) -> None:
+        hint = "" if not isinstance(error, ImageVanished) else "Start a new launch; it will build the image again."
+        reason = {"code": error.code, "message": error.sentence, "hint": hint}
+        await self._teller.must(Move(
+            lease.claimed.id, LaunchState.FAILED, (NewEvent(Kind.FAILED, {"reason": reason}),), epoch=lease.claimed.epoch,
+            values={"reason": reason}))
+        lease.released = True
+        log.warning("launch_failed", code=error.code, reason=error.sentence)
+
+    # -- stopping ------------------------------------------------------------------------------------------------------------------
+
+    async def _stop(self, lease: Lease) -> None:
+        claimed = lease.claimed
+        cancelled = claimed.row["state"] == LaunchState.LAUNCHING
+        if claimed.row["state"] == LaunchState.READY:
+            await self._teller.must(Move(
+                claimed.id, LaunchState.STOPPING, (NewEvent(Kind.STOPPING, {"why": claimed.row["stop_reason"]}),), epoch=claimed.epoch))
+        try:
+            await self._remove(lease)
+        except (Unreachable, Overloaded, LaunchFailed) as error:
+            log.warning("stop_failed", reason=error.sentence)
+            await self._teller.must(Move(
+                claimed.id, None, epoch=claimed.epoch, allowed=_LIVE, values={"due_in": self._settings.retry_delay}, release=True))
+            lease.released = True
+            return
+        if cancelled:
+            reason = {"code": "cancelled", "message": "The launch was cancelled.", "hint": ""}
+            move = Move(claimed.id, LaunchState.CANCELLED, (NewEvent(Kind.CANCELLED, {"reason": reason}),), epoch=claimed.epoch)
+        else:
+            move = Move(
+                claimed.id, LaunchState.STOPPED, (NewEvent(Kind.STOPPED, {"why": claimed.row["stop_reason"]}),), epoch=claimed.epoch)
+        await self._teller.must(move)
+        lease.released = True
+        log.info("launch_stopped", why=claimed.row["stop_reason"] or "cancelled")
+
+    async def _remove(self, lease: Lease) -> None:
+        name, _ = _names(lease)
+        await self._hub.remove(name)
+
+    async def _insert(self, rows: Sequence[dict[str, Any]]) -> Sequence[None]:
+        await self._teller.db.rows(_SERVERS, {"rows": json.dumps(list(rows))})
+        return [None] * len(rows)
+
+
+def _names(lease: Lease) -> tuple[str, str]:
+    """The hub user and the server id of the launch's present attempt."""
+    row = lease.claimed.row
+    return user_name(row["repo_url"] or row["spec"], lease.claimed.id, row["attempt"]), server_id(lease.claimed.id, row["attempt"])

@@ -1,0 +1,153 @@
+"""The state of builds: joining, moving and finishing, each under the build row's lock.
+
+A launch joins the open build of its image or makes one; whoever finishes a build moves all launches that wait for it in the same
+transaction. Both lock the build's row first and launches after it, so nobody joins a build that has just ended and nobody waits for the
+other.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.db import Database
+from services.errors import LeaseLost
+from services.events import Kind, NewEvent
+from services.lifecycle.moves import Move
+from services.names import new_id
+from services.states import BUILD_FROM, BuildState, LaunchState
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The build that a launch needs."""
+
+    image: str
+    provider: str
+    repo_url: str
+    commit: str
+    ref: str = ""
+    rebuild: bool = False
+    options: Mapping[str, Any] | None = None
+
+
+_JOIN = sa.text("""
+    UPDATE build SET target = 'built', cancel_at = NULL
+    WHERE image = :image AND state IN ('queued', 'fetching', 'building', 'pushing') RETURNING id
+""")
+_MAKE = sa.text("""
+    INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options)
+    SELECT :id, :image, coalesce(max(generation), 0) + 1, :no_cache, :provider, :repo_url, :commit, :ref, CAST(:options AS jsonb)
+    FROM build WHERE image = :image
+    ON CONFLICT DO NOTHING RETURNING id
+""")
+
+
+async def join(conn: AsyncConnection, wanted: Wanted) -> str:
+    """The id of the open build of this image, made if there is none; its row is locked until the transaction ends."""
+    for _ in range(10):
+        found = await conn.scalar(_JOIN, {"image": wanted.image})
+        if found is None:
+            found = await conn.scalar(_MAKE, {
+                "id": new_id(), "image": wanted.image, "no_cache": wanted.rebuild, "provider": wanted.provider,
+                "repo_url": wanted.repo_url, "commit": wanted.commit, "ref": wanted.ref,
+                "options": json.dumps(dict(wanted.options or {})),
+            })
+        if found is not None:
+            return str(found)
+    raise LeaseLost(f"the build of {wanted.image} changes hands too fast")
+
+
+async def mark(db: Database, build: str, epoch: int, to: BuildState, *, environment: str | None = None, makes: bool = False) -> bool:
+    """Move a build as its owner; False where another build makes this environment already.
+
+    Raises `LeaseLost`. A move to the present state is allowed: an adopted build tells its phases again.
+    """
+    statement = sa.text("""
+        UPDATE build SET state = :to, started_at = coalesce(started_at, now()),
+          environment = coalesce(:environment, environment), makes_environment = makes_environment OR :makes,
+          marks = CASE WHEN marks ? :to THEN marks ELSE marks || jsonb_build_object(:to, extract(epoch FROM now())::float8) END
+        WHERE id = :id AND epoch = :epoch AND state = ANY(CAST(:allowed AS text[])) RETURNING id
+    """.replace("marks ? :to", "jsonb_exists(marks, :to)")).bindparams(
+        sa.bindparam("to", type_=sa.Text), sa.bindparam("environment", type_=sa.Text), sa.bindparam("makes", type_=sa.Boolean))
+    try:
+        rows = await db.rows(statement, {
+            "id": build, "epoch": epoch, "to": to, "environment": environment, "makes": makes,
+            "allowed": sorted({*BUILD_FROM[to], to}),
+        })
+    except IntegrityError:
+        return False
+    if not rows:
+        raise LeaseLost(f"build {build[:12]} has another owner or another state")
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a build ended. A reason has code, message (a sentence) and hint."""
+
+    state: BuildState  # built, failed or cancelled
+    reason: Mapping[str, str] | None = None
+    facts: Mapping[str, str] | None = None
+
+
+_FINISH = sa.text("""
+    UPDATE build SET state = :state, reason = CAST(:reason AS jsonb), facts = CAST(:facts AS jsonb), ended_at = now(),
+      lease_owner = NULL, lease_until = NULL, crashes = 0,
+      marks = marks || jsonb_build_object(CAST(:state AS text), extract(epoch FROM now())::float8)
+    WHERE id = :id AND epoch = :epoch AND state IN ('queued', 'fetching', 'building', 'pushing')
+      AND (:state <> 'cancelled' OR (target = 'cancelled' AND cancel_at <= now()))
+    RETURNING image, lines, environment
+""").bindparams(sa.bindparam("state", type_=sa.Text))
+_WAITERS = sa.text("SELECT id, build_only FROM launch WHERE build = :id AND state = 'building' ORDER BY id FOR UPDATE")
+_KNOWN = sa.text("""
+    INSERT INTO image (name, build, environment) VALUES (:name, :build, :environment)
+    ON CONFLICT (name) DO UPDATE SET build = excluded.build, environment = excluded.environment, built_at = now(),
+      used_at = now(), gone = false
+""")
+
+
+async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> list[Move]:
+    """End a build as its owner and return the moves of everybody who waited, to be made in the same transaction.
+
+    Raises `LeaseLost` if the row is not ours, or if a cancel was taken back.
+    """
+    row = (await conn.execute(_FINISH, {
+        "id": build, "epoch": epoch, "state": end.state, "reason": json.dumps(dict(end.reason)) if end.reason else None,
+        "facts": json.dumps(dict(end.facts or {})),
+    })).one_or_none()
+    if row is None:
+        raise LeaseLost(f"build {build[:12]} has another owner, or is wanted again")
+    if end.state is BuildState.BUILT:
+        await conn.execute(_KNOWN, {"name": row.image, "build": build, "environment": row.environment})
+    waiters = (await conn.execute(_WAITERS, {"id": build})).all()
+    return [_after(waiter.id, waiter.build_only, row.image, row.lines, end) for waiter in waiters]
+
+
+def _after(launch: str, build_only: bool, image: str, lines: int, end: Finish) -> Move:
+    data = {"image": image, "log_end": lines}
+    if end.state is BuildState.BUILT and build_only:
+        return Move(launch, LaunchState.DONE, (NewEvent(Kind.DONE, data),))
+    if end.state is BuildState.BUILT:
+        return Move(
+            launch, LaunchState.LAUNCHING, (NewEvent(Kind.BUILT, data), NewEvent(Kind.LAUNCHING)), values={"due_in": 0}, release=True)
+    if end.state is BuildState.CANCELLED:
+        reason = {"code": "cancelled", "message": "The build was cancelled.", "hint": ""}
+    else:
+        reason = dict(end.reason or {})
+    return Move(launch, LaunchState.FAILED, (NewEvent(Kind.FAILED, {"reason": reason, "log_end": lines}),), values={"reason": reason})
+
+
+async def retry(db: Database, build: str, epoch: int, delay: float) -> None:
+    """Start a deliberate new attempt after `delay` seconds. Raises `LeaseLost`."""
+    rows = await db.rows(sa.text("""
+        UPDATE build SET state = 'queued', attempt = attempt + 1, source_line = 0, due = now() + :delay * interval '1 second',
+          lease_owner = NULL, lease_until = NULL, crashes = 0, makes_environment = false
+        WHERE id = :id AND epoch = :epoch AND state IN ('queued', 'fetching', 'building', 'pushing') RETURNING id
+    """), {"id": build, "epoch": epoch, "delay": delay})
+    if not rows:
+        raise LeaseLost(f"build {build[:12]} has another owner")

@@ -1,0 +1,172 @@
+"""The loop that every process with work runs: claim in batches, work, keep the leases alive, hand over when told to stop.
+
+Work on a row is one task of the event loop. It is cancelled when the row has another owner, so it must leave what it started
+where the next owner finds it. A stopping loop claims nothing more, lets the tasks go on for the drain time, then cancels them and gives the rows
+back, which is not a failed attempt.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from services.errors import DockyardError, LeaseLost
+from services.lifecycle.claims import Claimed, Claims
+from services.observe import bound
+from services.queue import Ear
+from services.settings import LeaseSettings
+
+log = structlog.get_logger()
+
+
+class Lease:
+    """A claimed row as the worker holds it."""
+
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self.target: str = claimed.row["target"]
+        self.changed = asyncio.Event()  # set when the target has changed
+        self.released = False  # the row has been moved on; nothing to give back
+
+    def retarget(self, target: str) -> None:
+        """Called by the heartbeat and by whoever hears of a change."""
+        if target != self.target:
+            self.target = target
+            self.changed.set()
+
+
+class ClaimLoop:
+    """Runs `work` on every row that `claims` yields, at most `capacity` at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        claims: Claims,
+        ear: Ear,
+        work: Callable[[Lease], Awaitable[None]],
+        *,
+        capacity: int,
+        settings: LeaseSettings,
+        batch: int = 64,
+    ) -> None:
+        self.name = name
+        self._claims = claims
+        self._ear = ear
+        self._work = work
+        self._capacity = capacity
+        self._batch = batch
+        self._settings = settings
+        self._leases: dict[str, Lease] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def holds(self, row: str) -> Lease | None:
+        """The lease on a row, if this loop has it."""
+        return self._leases.get(row)
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns after the drain."""
+        self._stopping.set()
+        self._room.set()
+        self._ear.nudge()
+
+    async def run(self) -> None:
+        """Claim and work until `stop`."""
+        heart = asyncio.create_task(self._beat())
+        try:
+            while not self._stopping.is_set():
+                if heart.done():
+                    heart.result()
+                await self._turn()
+            await self._drain()
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+
+    async def _turn(self) -> None:
+        free = self._capacity - len(self._tasks)
+        if free <= 0:
+            self._room.clear()
+            await self._room.wait()
+            return
+        try:
+            claimed = await self._claims.claim(min(free, self._batch))
+        except DockyardError as error:
+            log.warning("claim_failed", loop=self.name, reason=error.sentence)
+            await asyncio.sleep(self._settings.poll)
+            return
+        for one in claimed:
+            self._begin(one)
+        if claimed:
+            self._ear.busy()
+            # A full batch means there is more; otherwise the tasks may run before the next look.
+            if len(claimed) < min(free, self._batch):
+                await self._ear.wait(self._settings.poll)
+        else:
+            await self._ear.wait(self._settings.poll)
+
+    def _begin(self, claimed: Claimed) -> None:
+        lease = Lease(claimed)
+        self._leases[claimed.id] = lease
+        task = asyncio.create_task(self._guard(lease))
+        self._tasks[claimed.id] = task
+
+    async def _guard(self, lease: Lease) -> None:
+        row = lease.claimed.id
+        try:
+            with bound(**{self.name: row[:12]}):
+                await self._work(lease)
+        except LeaseLost:
+            log.info("lease_lost", loop=self.name, row=row[:12])
+            lease.released = True
+        except asyncio.CancelledError:
+            pass
+        except Exception:  # noqa: BLE001 - the edge: whatever a piece of work raises, the loop lives on
+            # The lease runs out by itself and counts as a crash, so that poison ends after `builds.crashes` owners.
+            log.exception("work_failed", loop=self.name, row=row[:12])
+            lease.released = True
+        finally:
+            self._tasks.pop(row, None)
+            self._leases.pop(row, None)
+            self._room.set()
+            if not lease.released:
+                await self._give_back(lease)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await asyncio.shield(self._claims.release([(lease.claimed.id, lease.claimed.epoch)]))
+        except (DockyardError, asyncio.CancelledError):
+            log.warning("release_failed", loop=self.name, row=lease.claimed.id[:12])
+
+    async def _beat(self) -> None:
+        every = self._settings.seconds / 3
+        while True:
+            started = time.monotonic()
+            held = {row: lease for row, lease in self._leases.items() if not lease.released}
+            if held:
+                try:
+                    ours = await self._claims.renew([(row, lease.claimed.epoch) for row, lease in held.items()])
+                except DockyardError as error:
+                    log.warning("heartbeat_failed", loop=self.name, reason=error.sentence)
+                else:
+                    self._sort(held, ours)
+            await asyncio.sleep(max(0.05, every - (time.monotonic() - started)))
+
+    def _sort(self, held: dict[str, Lease], ours: dict[str, str]) -> None:
+        for row, lease in held.items():
+            if row in ours:
+                lease.retarget(ours[row])
+            elif not lease.released and row in self._tasks:
+                lease.released = True
+                log.info("lease_lost", loop=self.name, row=row[:12])
+                self._tasks[row].cancel()
+
+    async def _drain(self) -> None:
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.drain)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,174 @@
+"""One build in its owner's hands: start or adopt it, follow it line by line, move its row, finish it for all who wait.
+
+The worker may die at any line of this. What runs is named from the build's id and attempt, the log's position is stored with the log, and
+each step may be done again; so the next owner calls `start` and goes on.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.events import StoredEvent
+from services.events.log import LogWriter
+from services.lifecycle import Lease, Move, Teller
+from services.lifecycle.builds import Finish, finish, mark, retry
+from services.lifecycle.moves import move_launches
+from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime
+from services.settings import BuildSettings
+from services.states import BuildState, BuildTarget
+
+log = structlog.get_logger()
+_CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - now()))::float8 AS left FROM build WHERE id = :id")
+
+
+class Building:
+    """The work on one claimed build."""
+
+    def __init__(self, teller: Teller, runtime: Runtime, settings: BuildSettings) -> None:
+        self._teller = teller
+        self._runtime = runtime
+        self._settings = settings
+
+    async def work(self, lease: Lease) -> None:
+        """Bring one build to its end, or leave it running for the next owner when cancelled."""
+        claimed = lease.claimed
+        job = _job(lease)
+        writer = LogWriter(
+            self._teller.db, self._teller.wake, job.id, claimed.epoch, self._settings,
+            source=claimed.row["source_line"], lines=claimed.row["lines"], size=claimed.row["bytes"],
+        )
+        if claimed.crashes >= self._settings.crashes:
+            await self._runtime.builder.stop(job)
+            await self._finish(lease, writer, Exit(ok=False, reason="This build has stopped several workers; it was given up."))
+            return
+        following = asyncio.create_task(self._follow(lease, job, writer))
+        cancelling = asyncio.create_task(self._cancelled(lease))
+        try:
+            await asyncio.wait({following, cancelling}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                await self._ended(lease, job, writer, following.result())
+            else:
+                cancelling.result()
+                await self._cancel(lease, job, writer, following)
+        finally:
+            for task in (following, cancelling):
+                task.cancel()
+            await asyncio.gather(following, cancelling, return_exceptions=True)
+
+    async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit:
+        builder = self._runtime.builder
+        await builder.start(job)
+        log.info("build_started", image=job.image, attempt=job.attempt)
+        state = BuildState(lease.claimed.row["state"])
+        async with contextlib.aclosing(builder.follow(job, lease.claimed.row["source_line"] + 1)) as items:  # type: ignore[type-var]
+            async for item in items:
+                match item:
+                    case Lines(first, lines):
+                        await writer.add(lines, source=first + len(lines) - 1)
+                    case Phase(to) if to != state and to in _FORWARD[state]:
+                        await mark(self._teller.db, job.id, lease.claimed.epoch, to)
+                        state = to
+                        log.info("build_moved", state=to)
+                    case Plan():
+                        await self._environment(lease, job, writer, item)
+                        state = BuildState.BUILDING
+                    case Exit():
+                        return item
+                    case _:
+                        pass
+        return Exit(ok=False, reason="The build's log ended without a result.", retryable=True)
+
+    async def _environment(self, lease: Lease, job: BuildJob, writer: LogWriter, plan: Plan) -> None:
+        """Let one build make each environment; the others wait for it."""
+        images, db, epoch = self._runtime.images, self._teller.db, lease.claimed.epoch
+        told = False
+        while True:
+            exists = not job.no_cache and await images.environment_exists(plan.environment)
+            if await mark(db, job.id, epoch, BuildState.BUILDING, environment=plan.environment, makes=not exists):
+                break
+            if not told:
+                told = True
+                await writer.say("Another build makes this environment at the moment; waiting for it.")
+            await asyncio.sleep(0.5)
+        if exists:
+            log.info("environment_reused", environment=plan.environment[:12])
+        else:
+            log.info("environment_wanted", environment=plan.environment[:12], why=plan.why)
+        await self._runtime.builder.proceed(job, exists)
+
+    async def _cancelled(self, lease: Lease) -> None:
+        """Return when the build shall be cancelled and the grace has passed."""
+        while True:
+            if lease.target != BuildTarget.CANCELLED:
+                await lease.changed.wait()
+            lease.changed.clear()
+            rows = await self._teller.db.rows(_CANCEL_AT, {"id": lease.claimed.id})
+            if rows and rows[0].target == BuildTarget.CANCELLED:
+                if rows[0].left <= 0:
+                    return
+                await asyncio.sleep(rows[0].left + 0.05)
+            elif rows:
+                lease.target = rows[0].target
+
+    async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter, following: "asyncio.Task[Exit]") -> None:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        # The row first: once it says cancelled nobody joins it, and only then may the process be stopped.
+        await writer.say("The build was cancelled: nobody waits for it any more.", "unknown")
+        await writer.close()
+        await self._close(lease, Finish(BuildState.CANCELLED, {"code": "cancelled", "message": "The build was cancelled.", "hint": ""}))
+        await self._runtime.builder.stop(job)
+        await self._runtime.builder.remove(job.handle)
+
+    async def _ended(self, lease: Lease, job: BuildJob, writer: LogWriter, exit_: Exit) -> None:
+        if not exit_.ok and exit_.retryable and job.attempt < self._settings.attempts:
+            await writer.say(f"{exit_.reason} Trying again.", "unknown")
+            await writer.close()
+            await self._runtime.builder.remove(job.handle)
+            await retry(self._teller.db, job.id, lease.claimed.epoch, 2.0 ** job.attempt)
+            lease.released = True
+            log.warning("build_retried", reason=exit_.reason, attempt=job.attempt)
+            return
+        await self._finish(lease, writer, exit_)
+        await self._runtime.builder.remove(job.handle)
+
+    async def _finish(self, lease: Lease, writer: LogWriter, exit_: Exit) -> None:
+        await writer.close()
+        if exit_.ok:
+            await self._close(lease, Finish(BuildState.BUILT, facts=exit_.facts))
+            return
+        reason = {"code": "build_failed", "message": exit_.reason or "The build failed.", "hint": exit_.hint}
+        await self._close(lease, Finish(BuildState.FAILED, reason, exit_.facts))
+
+    async def _close(self, lease: Lease, end: Finish) -> None:
+        claimed, made = lease.claimed, list[Move]()
+
+        async def work(conn: AsyncConnection) -> dict[str, list[StoredEvent]]:
+            made[:] = await finish(conn, claimed.id, claimed.epoch, end)
+            return await move_launches(conn, made)
+
+        moved = await self._teller.db.run(work)
+        lease.released = True
+        self._teller.told(made, moved)
+        log.info(f"build_{end.state}", waiters=len(made), reason=(end.reason or {}).get("message", ""))
+
+
+_FORWARD = {
+    BuildState.QUEUED: {BuildState.FETCHING, BuildState.BUILDING, BuildState.PUSHING},
+    BuildState.FETCHING: {BuildState.BUILDING, BuildState.PUSHING},
+    BuildState.BUILDING: {BuildState.PUSHING},
+    BuildState.PUSHING: set[BuildState](),
+}
+
+
+def _job(lease: Lease) -> BuildJob:
+    row = lease.claimed.row
+    job = BuildJob(
+        id=lease.claimed.id, attempt=row["attempt"], image=row["image"], provider=row["provider"], repo_url=row["repo_url"],
+        commit=row["commit"], ref=row["ref"], no_cache=row["no_cache"],
+    )
+    return replace(job, options=row["options"]) if row["options"] else job

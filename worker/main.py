@@ -1,0 +1,53 @@
+"""Puts a worker together: two claim loops, one for launches that must be resolved and one for builds, on one event loop."""
+
+import asyncio
+
+from services.lifecycle import ClaimLoop, Claims, Process, Work, serve
+from services.lifecycle.process import configured
+from services.providers import make_providers
+from services.queue import BUILDS, Listener
+from services.runtimes import make_runtime
+from services.settings import Settings
+from worker.building import Building
+from worker.resolving import Resolving
+
+RESOLVE = Work(
+    name="launch", table="launch", where="c.state IN ('waiting', 'resolving')",
+    columns=("target", "state", "provider", "spec", "build_only", "rebuild", "resolved_ref", "options"),
+)
+BUILD = Work(
+    name="build", table="build", where="c.state IN ('queued', 'fetching', 'building', 'pushing')",
+    columns=(
+        "target", "state", "attempt", "image", "provider", "repo_url", "commit", "ref", "no_cache", "options", "environment",
+        "makes_environment", "lines", "bytes", "source_line",
+    ),
+)
+
+
+async def run(settings: Settings) -> None:
+    """Work until told to stop."""
+    process = Process(settings, "worker")
+    providers = make_providers(settings.providers, settings.egress)
+    runtime = make_runtime(settings)
+    resolving = Resolving(process.teller, providers, runtime.images, settings.builds, settings.providers)
+    building = Building(process.teller, runtime, settings.builds)
+    listener = Listener(process.redis, BUILDS)
+    lease = settings.leases.seconds
+    loops = [
+        ClaimLoop("launch", Claims(process.db, RESOLVE, process.owner, lease), listener.ear(), resolving.work,
+                  capacity=settings.builds.resolving, settings=settings.leases),
+        ClaimLoop("build", Claims(process.db, BUILD, process.owner, lease), listener.ear(), building.work,
+                  capacity=settings.builds.concurrency, settings=settings.leases),
+    ]
+
+    async def close() -> None:
+        for provider in providers.values():
+            await provider.aclose()
+
+    await serve(process, BUILDS, listener, loops, before_end=close)
+
+
+def main(settings: Settings) -> None:
+    """Run one worker process."""
+    configured(settings, "worker")
+    asyncio.run(run(settings))

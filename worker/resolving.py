@@ -1,0 +1,114 @@
+"""From a link to a commit, and from a commit to an image that exists or a build that makes it."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+import structlog
+
+from services.errors import DockyardError, Forbidden, Refused, Unreachable
+from services.events import Kind, NewEvent
+from services.lifecycle import Lease, Move, Teller
+from services.lifecycle.builds import Wanted
+from services.names import image_name
+from services.providers.base import Provider, Resolved
+from services.runtimes.base import ImageStore, Presence
+from services.settings import BuildSettings, ProviderSettings
+from services.states import LaunchState
+from services.usecases.settle import Resolution, Settled, known, settle
+
+log = structlog.get_logger()
+_TRIES = 3
+
+
+class Resolving:
+    """The work on one claimed launch in `waiting` or `resolving`."""
+
+    def __init__(
+        self, teller: Teller, providers: Mapping[str, Provider], images: ImageStore, builds: BuildSettings, settings: ProviderSettings,
+    ) -> None:
+        self._teller = teller
+        self._providers = providers
+        self._images = images
+        self._builds = builds
+        self._banned = [re.compile(pattern, re.IGNORECASE) for pattern in settings.banned]
+
+    async def work(self, lease: Lease) -> None:
+        """Resolve one launch; whatever is wrong with it ends in `failed` with a sentence."""
+        claimed = lease.claimed
+        if claimed.crashes >= self._builds.crashes:
+            await self._fail(lease, DockyardError("Looking up this link has stopped several workers; it was given up."))
+            return
+        if claimed.row["state"] == LaunchState.WAITING:
+            await self._teller.must(Move(
+                claimed.id, LaunchState.RESOLVING, (NewEvent(Kind.RESOLVING),), epoch=claimed.epoch))
+        try:
+            resolved = await self._resolve(lease)
+            await self._settle(lease, resolved)
+        except DockyardError as error:
+            if error.code == "lease_lost":
+                raise
+            await self._fail(lease, error)
+        lease.released = True
+
+    async def _resolve(self, lease: Lease) -> Resolved:
+        row = lease.claimed.row
+        name = f"{row['provider']}/{row['spec']}"
+        if any(pattern.match(name) for pattern in self._banned):
+            raise Refused(f"Sorry, {row['spec']} is not allowed to launch. Please contact admins for more info!")
+        provider = self._providers[row["provider"]]
+        spec = provider.parse(row["spec"])
+        pinned = provider.pinned(spec)
+        if pinned is not None:
+            return pinned
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await provider.resolve(spec)
+            except Unreachable as error:
+                if attempt == _TRIES or not error.retryable:
+                    raise
+                await asyncio.sleep(0.5 * attempt)
+        raise Unreachable("The repository's server does not answer.")
+
+    async def _settle(self, lease: Lease, resolved: Resolved) -> None:
+        claimed = lease.claimed
+        if resolved.notice:
+            await self._teller.must(Move(
+                claimed.id, None, (NewEvent(Kind.NOTICE, {"message": resolved.notice}),), epoch=claimed.epoch,
+                allowed=frozenset({LaunchState.RESOLVING})))
+        image = image_name(self._builds.image_prefix, resolved.slug, resolved.ref)
+        found = Resolution(
+            launch=claimed.id, epoch=claimed.epoch, build_only=claimed.row["build_only"],
+            wanted=Wanted(
+                image=image, provider=claimed.row["provider"], repo_url=resolved.repo_url, commit=resolved.ref,
+                ref=resolved.branch, rebuild=claimed.row["rebuild"],
+            ),
+            values={
+                "resolved_ref": resolved.ref, "resolved_spec": resolved.spec, "ref_url": resolved.ref_url,
+                "repo_url": resolved.repo_url, "image": image,
+            },
+        )
+        for _ in range(5):
+            presence = await self._images.exists(image)
+            if presence is Presence.UNKNOWN:
+                # Unknown is not absent: what we have built ourselves is taken to be there, and nothing is built on a guess.
+                if not await known(self._teller, image):
+                    raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
+                presence = Presence.YES
+            if await settle(self._teller, found, presence) is not Settled.AGAIN:
+                return
+        raise DockyardError("The image comes and goes; try again.")
+
+    async def _fail(self, lease: Lease, error: DockyardError) -> None:
+        reason = {"code": error.code, "message": error.sentence, "hint": _HINTS.get(type(error), "")}
+        await self._teller.must(Move(
+            lease.claimed.id, LaunchState.FAILED, (NewEvent(Kind.FAILED, {"reason": reason, "retryable": error.retryable}),),
+            epoch=lease.claimed.epoch, values={"reason": reason}))
+        lease.released = True
+        log.info("launch_failed", code=error.code, reason=error.sentence)
+
+
+_HINTS: dict[type[DockyardError], str] = {
+    Forbidden: "If the repository is private, this service has to be given access to it.",
+    Unreachable: "Try again in a minute.",
+}
