@@ -123,9 +123,13 @@ class BuildFailed(DockyardError):
 
 
 class LaunchFailed(DockyardError):
-    """The hub could not start the server."""
+    """The hub could not start the server; `retryable` says whether another attempt can help."""
 
     code = "launch_failed"
+
+    def __init__(self, sentence: str, *, retryable: bool = False) -> None:
+        super().__init__(sentence)
+        self.retryable = retryable
 
 
 class ImageVanished(LaunchFailed):

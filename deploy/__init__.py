@@ -1,0 +1,1 @@
+"""How Dockyard is deployed: configuration that runs inside other programs."""

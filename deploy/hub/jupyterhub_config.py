@@ -1,0 +1,64 @@
+"""JupyterHub, as Dockyard runs it: no people, no pages, one service that starts and stops servers.
+
+Everything comes from the settings of Dockyard (`DOCKYARD_…`), and two variables that belong to the proxy:
+`CONFIGPROXY_AUTH_TOKEN` and `DOCKYARD_PROXY_API` (its API's address, such as http+unix://%2Frun%2Fproxy.sock).
+The hub's own address is the setting `hub.url`.
+
+Why each choice:
+
+- Nobody logs in. Users are made by the service `dockyard` through the REST API, one per launch, and a server lets in
+  whoever has its token. The service has the scopes that its calls need and no others.
+- Hub, proxy and servers end separately: the supervisor starts the proxy, and servers outlive a hub that stops or is killed.
+- `slow_spawn_timeout=0`: a request to start a server returns at once, so its progress can be followed.
+- `last_activity_interval`: idle times are as coarse as this; the default is five minutes.
+- `consecutive_failure_limit=0`: a repository whose server fails must not end the hub of all.
+"""
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import os
+
+import services.settings
+from deploy.hub.pages import NobodyAuthenticator, log_failure
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821  # defined by traitlets
+settings = services.settings.load()
+directory = Path(settings.home.path) / "hub"
+
+address = urlsplit(settings.hub.url)
+c.JupyterHub.hub_bind_url = f"{address.scheme}://{address.netloc}{address.path.removesuffix('hub/api/')}"
+c.JupyterHub.hub_connect_url = c.JupyterHub.hub_bind_url
+c.JupyterHub.bind_url = c.JupyterHub.public_url = settings.hub.public_url
+c.JupyterHub.proxy_class = "configurable-http-proxy"
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = os.environ["DOCKYARD_PROXY_API"]
+c.ConfigurableHTTPProxy.auth_token = os.environ["CONFIGPROXY_AUTH_TOKEN"]
+
+c.JupyterHub.db_url = f"sqlite:///{directory}/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = str(directory / "cookie_secret")
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.cleanup_proxy = False
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0, "log_function": log_failure}
+c.JupyterHub.last_activity_interval = 30
+c.JupyterHub.concurrent_spawn_limit = 100
+c.JupyterHub.active_server_limit = settings.limits.servers_total
+c.Spawner.consecutive_failure_limit = 0
+c.Spawner.poll_interval = 10
+c.Spawner.apply_user_options = lambda _spawner, _options: None  # our spawners read `user_options` themselves
+
+c.JupyterHub.authenticator_class = NobodyAuthenticator
+c.Authenticator.any_allow_config = True  # nobody is meant to get in, so no warning
+c.JupyterHub.services = [{"name": "dockyard", "api_token": settings.hub.token.get_secret_value()}]
+c.JupyterHub.load_roles = [{
+    "name": "dockyard",
+    "services": ["dockyard"],
+    "scopes": ["admin:users", "admin:servers", "read:hub", "proxy"],
+}]
+
+if settings.runtime.name == "fake":
+    c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
+    c.TrivialSpawner.directory = str(directory)

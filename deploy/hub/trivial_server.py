@@ -1,0 +1,52 @@
+"""The smallest server that the hub takes for a Jupyter server: run as `python -I -S trivial_server.py SOCKET BASE_URL DELAY`.
+
+Answers one request per connection: 200 for {base}api and, with the token of the environment variable JUPYTER_TOKEN,
+{base}api/status; 403 without it. Written on bare sockets because a load test starts hundreds of them.
+"""
+
+import os
+import socket
+import sys
+import time
+
+
+def answer(request: bytes, base: bytes, token: bytes) -> bytes:
+    """The whole response to the head of a request."""
+    path, _, query = request.split(b" ", 2)[1].partition(b"?")
+    allowed = b"token=" + token in query.split(b"&") or b"\r\nauthorization: token " + token + b"\r\n" in request
+    if path.startswith(base + b"api/") and not allowed:
+        status, body = b"403 Forbidden", b'{"message": "Forbidden"}'
+    elif path.startswith(base):
+        status, body = b"200 OK", b'{"version": "0", "pid": %d}' % os.getpid()
+    else:
+        status, body = b"404 Not Found", b"{}"
+    head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    return head % (status, len(body)) + body
+
+
+def main() -> None:
+    """Serve until killed."""
+    path, base, token = sys.argv[1], sys.argv[2].encode(), os.environb[b"JUPYTER_TOKEN"]
+    with open(path.removesuffix("sock") + "pid", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(float(sys.argv[3]))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    while True:
+        connection, _ = listener.accept()
+        connection.settimeout(5)
+        try:
+            with connection:
+                request = b""
+                while b"\r\n\r\n" not in request and (part := connection.recv(65536)):
+                    request += part
+                if request:
+                    head = request.replace(b"Authorization: ", b"authorization: ")
+                    connection.sendall(answer(head, base, token))
+        except OSError:
+            continue
+
+
+if __name__ == "__main__":
+    main()
