@@ -109,7 +109,7 @@ class Repo:
     def refs(self) -> dict[str, str]:
         """All refs with their ids."""
         lines = git("for-each-ref", "--format=%(refname) %(objectname)", cwd=self.path).splitlines()
-        return dict(line.split(" ", 1) for line in lines)  # type: ignore[misc]
+        return dict(line.split(" ", 1) for line in lines)
 
 
 def _data(content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from services import names
 @pytest.mark.parametrize(
     ("prefix", "slug", "ref", "image"),
     [
-        ("r2d-", "https://example.org/new/repo", "01", "r2d-https-3a-2f-2fexample-2eorg-2fnew-2frepo-49f472:01"),
+        ("r-", "https://example.org/new/repo", "1", "r-https-3a-2f-2fexample-2eorg-2fnew-2frepo-49f472:1"),
         ("r2d-", "o-cached", "ab12", "r2d-o-2dcached-4a75bf:ab12"),
         ("", "Foo-Bar", "x", "foo-2dbar-e32b2c:x"),
         ("reg.example.org/My_Binder/r2d-", "a", "v1_2", "reg.example.org/my-binder/r2d-a-ca9781:v1-2"),

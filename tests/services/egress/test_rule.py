@@ -30,12 +30,16 @@ NEVER = [
     "2002:a9fe:a9fe::1", "64:ff9b:1::a9fe:a9fe", "::ffff:0.0.0.0", "2001:0:a9fe:a9fe::1",
     "2001:0:808:808:0:0:5601:5601", "2606:4700::5efe:a9fe:a9fe", "::169.254.169.254",
 ]
-LOOPBACK = ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "10.20.30.40"]
+LOOPBACK = [
+    "127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "10.20.30.40",
+]
 PRIVATE = [
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "198.18.0.1", "203.0.113.80",
     "192.0.2.1", "fc00::1", "fd12::1", "2001:db8::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1",
 ]
-PUBLIC = ["8.8.8.8", "140.82.121.4", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
+PUBLIC = [
+    "8.8.8.8", "140.82.121.4", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
+]
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))
@@ -170,16 +174,12 @@ async def test_a_literal_address_needs_no_look_up() -> None:
     "host",
     [
         "2130706433", "127.1", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "127.0.0.1.1", "1.2.3",
-        "fe80::1%eth0", "",
-        ".", "a..b", "-a", "a b", "a\nb", "a" * 64, "a." * 140, "host_", "xn--\u00e9", "ⓛocalhost", "1。1。1。1",
-        "user@host", "a/b", "127.0.0.1%00", "example.org.1",
+        "fe80::1%eth0", "", ".", "a..b", "-a", "a b", "a\nb", "a" * 64, "a." * 140, "xn--\u00e9",
+        "\u24dbocalhost", "1\u30021\u30021\u30021", "user@host", "a/b", "127.0.0.1%00", "example.org.1",
     ],
 )
 async def test_addresses_in_disguise_are_refused(host: str) -> None:
     made = Rule(Purpose.FETCH, private=True, resolver=lambda _host, _port: answering("8.8.8.8"), own=frozenset)
-    if host == "host_":
-        assert await made.check(host, 80)
-        return
     with pytest.raises(ForbiddenAddress):
         await made.check(host, 80)
 
