@@ -66,8 +66,11 @@ class Log:
 class Child:
     """A running command."""
 
-    def __init__(self, command: Command, log: Log, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, command: Command, log: Log, on_line: Callable[[str], None] | None = None, *, expected: str = "",
+    ) -> None:
         self.command, self.log, self.on_line = command, log, on_line
+        self.expected, self.said = expected, not expected  # whether it has written what was expected of it
         self.tail: deque[str] = deque(maxlen=20)  # the last lines it said
         self._process: asyncio.subprocess.Process | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -110,6 +113,7 @@ class Child:
             line = data.decode(errors="replace").rstrip()
             if line:
                 self.tail.append(line)
+                self.said = self.said or self.expected in line
                 if self.on_line:
                     self.on_line(line)
 
@@ -123,6 +127,11 @@ class Child:
             await asyncio.wait({self._follower}, timeout=1.0)
             self._follower.cancel()
         return status
+
+    def kill(self) -> None:
+        """End it and its group without asking."""
+        if self.running:
+            self._kill_group()
 
     async def stop(self) -> None:
         """Ask it to end, wait for the grace, then kill its group."""

@@ -1,0 +1,1 @@
+"""The commands of `./dockyard`, a file for each family; what they need is imported when they run."""

@@ -1,0 +1,145 @@
+"""`dockyard doctor`: what this machine can run, tried and not guessed, and what to install for the rest."""
+
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.embedded.account import service_account
+from cli.embedded.home import default_path
+from cli.embedded.node import system_node
+from services.errors import DockyardError
+
+SANDBOX = (
+    "--unshare-all", "--disable-userns", "--unshare-user", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
+    "--tmpfs", "/tmp", "--cap-drop", "ALL", "--die-with-parent", "--", "/bin/true",  # noqa: S108 - inside of the sandbox
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    good: bool
+    text: str
+    needed: bool = False  # the embedded default does not work without it
+
+
+def doctor() -> int:
+    """Print all findings; fails if the embedded default cannot run here."""
+    broken = False
+    for title, findings in (("This machine", machine()), ("Runtime local (the default)", local()), ("Other runtimes", others())):
+        print(title)
+        for finding in findings:
+            mark = "ok  " if finding.good else "NO  " if finding.needed else "--  "
+            print(f"  {mark}{finding.text}", flush=True)
+            broken = broken or (finding.needed and not finding.good)
+        print()
+    print("The embedded default cannot run here: see NO above." if broken else "./dockyard up can run here.")
+    return 1 if broken else 0
+
+
+def machine() -> Iterator[Finding]:
+    """Python, disk, memory, files."""
+    yield Finding(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}", needed=True)
+    path = default_path()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    yield Finding(free > 5 << 30, f"{free >> 30} GB free for {path}; environments take 0.3 to 3 GB each", needed=free < 1 << 30)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    yield Finding(memory > 2 << 30, f"{memory / (1 << 30):.1f} GB of memory; Dockyard takes 0.6 GB, a server 0.1 GB and more")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    yield Finding(files >= 4096, f"{files} open files per process (ulimit -Hn); each open page is one")
+    try:
+        account = service_account()
+    except DockyardError as error:
+        yield Finding(False, error.sentence, needed=True)
+    else:
+        who = f"root; the database and the front door run as the account {account.name}" if account else "an ordinary user"
+        yield Finding(True, f"started as {who}")
+
+
+def local() -> Iterator[Finding]:
+    """Sandbox, limits, git, Node.js."""
+    yield sandbox()
+    yield limits()
+    git = shutil.which("git")
+    said = "git fetches repositories" if git else "git is missing: install it (apt install git)"
+    yield Finding(git is not None, said, needed=True)
+    account = service_account()
+    node = system_node(account)
+    said = f"Node.js at {node.node[0]}" if node else "Node.js >= 20 with npm is not here; up fetches its own, 200 MB, once"
+    yield Finding(True, said)
+
+
+def sandbox() -> Finding:
+    """Start a sandbox like those of builds and servers."""
+    from services.runtimes.local.tools import bubblewrap
+
+    if sys.platform != "linux":
+        return Finding(False, "the sandbox needs Linux", needed=True)
+    try:
+        done = subprocess.run([bubblewrap(), *SANDBOX], capture_output=True, text=True, check=False, timeout=20)
+    except (DockyardError, OSError, subprocess.TimeoutExpired) as error:
+        return Finding(False, f"bubblewrap does not run: {error}", needed=True)
+    if done.returncode == 0:
+        return Finding(True, "bubblewrap makes a sandbox: own processes, network, files; no capabilities, no further namespaces")
+    said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return Finding(False, f"the kernel refuses a sandbox ({said}); {advice()}", needed=True)
+
+
+def advice() -> str:
+    """What usually stands in the way of user namespaces."""
+    for name, wanted, word in (
+        ("kernel/apparmor_restrict_unprivileged_userns", "0", "AppArmor restricts user namespaces"),
+        ("kernel/unprivileged_userns_clone", "1", "user namespaces are switched off"),
+    ):
+        path = Path("/proc/sys") / name
+        if path.exists() and path.read_text().strip() != wanted:
+            return f"{word}: sysctl -w {name.replace('/', '.')}={wanted}, or an AppArmor profile for bwrap"
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    if limit.exists() and limit.read_text().strip() == "0":
+        return "no user namespaces are allowed: sysctl -w user.max_user_namespaces=10000"
+    return "in a container, start it with --security-opt seccomp=unconfined and apparmor=unconfined, or use the runtime docker"
+
+
+def limits() -> Finding:
+    """Whether memory and processes can be bound by control groups."""
+    from services.runtimes.local.limits import make_group
+
+    group = make_group(f"dockyard-doctor-{os.getpid()}", memory=256 << 20, processes=64, cpus=1)
+    found = group.directories
+    group.remove()
+    if found:
+        return Finding(True, "control groups bind the memory, processes and time of builds and servers")
+    return Finding(True, "control groups are not writable here: limits are looked after by the shim and rlimits (coarser)")
+
+
+def others() -> Iterator[Finding]:
+    """Docker, Kubernetes, a browser for the tests."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    reached = not address.startswith("unix://") or _listens(address.removeprefix("unix://"))
+    yield Finding(reached, f"Docker engine at {address}" if reached else f"no Docker engine at {address} (for --runtime docker)")
+    cluster = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+    there = all(Path(name).exists() for name in cluster.split(os.pathsep))
+    said = f"Kubernetes configuration {cluster}" if there else "no Kubernetes configuration (for --runtime kubernetes)"
+    yield Finding(there, said)
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), None)
+    said = f"browser for the tests: {browser}" if browser else "no Chromium (for the browser tests only)"
+    yield Finding(browser is not None, said)
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
