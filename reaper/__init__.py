@@ -1,1 +1,1 @@
-"""TODO."""
+"""The reaper: finds what nobody needs, what nobody knows and what nobody works on."""

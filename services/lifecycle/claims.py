@@ -67,7 +67,7 @@ class Claims:
     async def claim(self, most: int) -> list[Claimed]:
         """Take up to `most` rows."""
         rows = await self._db.rows(self._claim, {"owner": self._owner, "lease": self._lease, "most": most})
-        return [Claimed(row.id, row.epoch, row.crashes, row._mapping) for row in rows]
+        return [Claimed(row.id, row.epoch, row.crashes, row._asdict()) for row in rows]
 
     async def renew(self, held: Iterable[tuple[str, int]]) -> dict[str, str]:
         """Keep rows for another lease; the answer has those that are still ours, with their targets."""

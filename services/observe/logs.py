@@ -33,7 +33,8 @@ def configure(settings: LogSettings, process: str) -> None:
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer() if settings.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+        # Plain tracebacks: the pretty ones print local variables, and with them secrets.
+        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer]

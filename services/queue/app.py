@@ -75,10 +75,10 @@ class Consumer:
         self._queue = queue
         self._worker: Any = None
 
-        @app.task(name=TASKS[queue], ignore_result=True)
         def bell(*words: str) -> None:
             rung(*words)
 
+        app.task(name=TASKS[queue], ignore_result=True)(bell)
         setup_logging.connect(_leave_logging_alone)
         self._thread = threading.Thread(target=self._run, name=f"celery-{queue}", daemon=True)
 

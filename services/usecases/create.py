@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.db import Batch, Database
 from services.errors import Overloaded
 from services.events import Kind, StoredEvent
-from services.names import new_id
 from services.providers.base import Resolved, Spec
 from services.queue import BUILDS, LAUNCHES, Bell
 from services.settings import LimitSettings
@@ -26,8 +25,9 @@ from services.states import LaunchState
 
 @dataclass(frozen=True, slots=True)
 class NewLaunch:
-    """A launch that somebody asks for. `caller` scopes idempotency keys; `client` is the address that limits count."""
+    """A launch that somebody asks for, under an id that its maker has chosen. `caller` scopes idempotency keys; `client` is the address that limits count."""
 
+    id: str
     spec: Spec
     caller: str
     client: str
@@ -65,7 +65,7 @@ WITH r AS MATERIALIZED (
 ), judged AS MATERIALIZED (
   SELECT r.*, (i.name IS NOT NULL AND NOT r.rebuild) AS known,
     :per_client > 0 AND coalesce(mine.n, 0) + row_number() OVER (PARTITION BY r.client ORDER BY r.n) > :per_client AS too_many,
-    :total > 0 AND everybody.n + row_number() OVER (ORDER BY r.n) > :total AS full
+    :total > 0 AND everybody.n + row_number() OVER (ORDER BY r.n) > :total AS at_bound
   FROM r LEFT JOIN image i ON i.name = r.image AND NOT i.gone LEFT JOIN mine USING (client) CROSS JOIN everybody
 ), made AS (
   INSERT INTO launch (id, caller, client, origin, launch_host, idempotency, provider, spec, repo, ref, options, build_only,
@@ -75,7 +75,7 @@ WITH r AS MATERIALIZED (
     CASE WHEN NOT known THEN 'waiting' WHEN build_only THEN 'done' ELSE 'launching' END,
     CASE WHEN known AND NOT build_only THEN 2 ELSE 1 END,
     CASE WHEN known AND build_only THEN now() END
-  FROM judged WHERE NOT too_many AND NOT full
+  FROM judged WHERE NOT too_many AND NOT at_bound
   ON CONFLICT DO NOTHING
   RETURNING id, state, image
 ), told AS (
@@ -85,7 +85,7 @@ WITH r AS MATERIALIZED (
   FROM made m JOIN (VALUES ('waiting', 1, 'waiting'), ('done', 1, 'done'), ('launching', 1, 'found'), ('launching', 2, 'launching'))
     AS e(state, seq, kind) ON e.state = m.state
 )
-SELECT j.id, m.state, j.too_many, j.full, extract(epoch FROM now())::float8 AS at
+SELECT j.id, m.state, j.too_many, j.at_bound, extract(epoch FROM now())::float8 AS at
 FROM judged j LEFT JOIN made m ON m.id = j.id ORDER BY j.n
 """)
 _EARLIER = sa.text("SELECT id, state FROM launch WHERE id = :id OR idempotency = :idempotency ORDER BY created_at LIMIT 1")
@@ -118,7 +118,7 @@ class Creator:
         if made.too_many:
             raise Overloaded(
                 f"There are {self._limits.open_per_client} launches of your address under way. Wait until one of them is ready.", 15)
-        if made.full:
+        if made.at_bound:
             raise Overloaded("Too many launches are under way. Try again in a quarter of a minute.", 15)
         found = await self._db.rows(_EARLIER, {"id": row["id"], "idempotency": row["idempotency"]})
         if not found:
@@ -157,7 +157,7 @@ def _row(new: NewLaunch) -> dict[str, Any]:
     if new.idempotency_key:
         key = hashlib.sha256(f"{new.caller}\n{new.idempotency_key}".encode()).hexdigest()
     return {
-        "id": new_id(), "caller": new.caller, "client": new.client, "origin": new.origin, "launch_host": new.launch_host,
+        "id": new.id, "caller": new.caller, "client": new.client, "origin": new.origin, "launch_host": new.launch_host,
         "idempotency": key, "provider": spec.provider, "spec": spec.raw, "repo": spec.repo, "ref": spec.ref,
         "options": dict(new.options), "build_only": new.build_only, "rebuild": new.rebuild,
         "resolved_ref": resolved.ref if resolved else None, "resolved_spec": resolved.spec if resolved else None,

@@ -1,0 +1,54 @@
+"""Puts the app together: its services, its routes, and what stands in front of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from api import binder, problems
+from api.middleware import around
+from api.routes import ROUTERS
+from api.services import ApiServices
+from api.streams import Fanout
+from services.lifecycle import Process
+from services.providers import make_providers
+from services.secrets import Secret
+from services.settings import Settings
+from services.usecases.create import Creator
+
+TITLE = "Dockyard"
+VERSION = "0.1.0"
+
+
+def make_app(settings: Settings) -> ASGIApp:
+    """The whole front door for these settings. Raises `Misconfigured`."""
+    secret = Secret(settings.home.secret.get_secret_value())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        process = Process(settings, "api")
+        providers = make_providers(settings.providers, settings.egress)
+        fanout = Fanout(process.db, process.redis, secret.server_token, settings.front.hold)
+        app.state.services = ApiServices(
+            settings=settings, providers=providers, teller=process.teller, redis=process.redis,
+            creator=Creator(process.db, process.bell, settings.limits), fanout=fanout, secret=secret,
+        )
+        fanout.start()
+        try:
+            yield
+        finally:
+            await fanout.aclose()
+            for provider in providers.values():
+                await provider.aclose()
+            await process.aclose()
+
+    app = FastAPI(
+        title=TITLE, version=VERSION, lifespan=lifespan, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    app.include_router(binder.router)
+    for router in ROUTERS:
+        app.include_router(router)
+    return around(app, settings.front)

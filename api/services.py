@@ -1,0 +1,33 @@
+"""What the routes stand on: the connections and use cases of one api process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from api.streams import Fanout
+from services.lifecycle import Teller
+from services.providers.base import Provider
+from services.queue import Redis
+from services.secrets import Secret
+from services.settings import Settings
+from services.usecases.create import Creator
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """Made once at start, kept at `app.state.services`."""
+
+    settings: Settings
+    providers: Mapping[str, Provider]
+    teller: Teller  # its `db` is the database
+    redis: Redis
+    creator: Creator
+    fanout: Fanout
+    secret: Secret
+
+
+def services_of(request: HTTPConnection) -> ApiServices:
+    """The services of the app that answers this request."""
+    found: ApiServices = request.app.state.services
+    return found

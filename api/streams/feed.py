@@ -1,0 +1,135 @@
+"""One launch's stream as this process knows it, and the log of one build that any number of streams share.
+
+A feed turns new events and new lines into bytes, in the one right order: lines of a build come after the event that joined it and before
+the event that says how it ended, which names the last line (`log_end`). It only computes; `Fanout` reads and sends.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from api.phases import encode
+from api.streams.position import Position
+from api.streams.rows import PLACE, Chunk
+from api.streams.watcher import Watcher
+from services.events import ENDS_STREAM, Kind, StoredEvent
+
+_KEPT = 4 << 20  # bytes of one log that are kept in memory; what is older is read from the database
+_LIVE = 1 << 20  # bytes that are written without waiting for the reader; more is read by each at its own pace
+
+
+class Log:
+    """The log of one build: its newest chunks."""
+
+    def __init__(self, build: str) -> None:
+        self.build = build
+        self.last = 0
+        self.wanted = 0  # the last line that is known to exist
+        self.feeds: set[Feed] = set()
+        self._chunks: deque[Chunk] = deque()
+        self._size = 0
+
+    @property
+    def first(self) -> int:
+        """The first line in memory."""
+        return self._chunks[0].first if self._chunks else self.last + 1
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the next chunk; one that is known already is ignored."""
+        if chunk.last <= self.last:
+            return
+        self._chunks.append(chunk)
+        self._size += len(chunk.encoded)
+        self.last = chunk.last
+        while self._size > _KEPT and len(self._chunks) > 1:
+            self._size -= len(self._chunks.popleft().encoded)
+
+    def between(self, line: int, end: int) -> bytes | None:
+        """Lines after `line` through `end`, with placeholders; None if they are not in memory any more."""
+        if line >= end:
+            return b""
+        if line + 1 < self.first:
+            return None
+        parts: list[bytes] = []
+        for chunk in reversed(self._chunks):
+            if chunk.last <= line:
+                break
+            if chunk.first <= end:
+                parts.append(chunk.until(end).after(line))
+        return b"".join(reversed(parts))
+
+
+class Feed:
+    """One launch's stream: the position that all its live watchers have reached, and what comes next."""
+
+    def __init__(self, launch: str, token: Callable[[str], str]) -> None:
+        self.launch = launch
+        self.event = 0
+        self.line = 0
+        self.log: Log | None = None
+        self.ended = False
+        self.watched_build = False
+        self.live: set[Watcher] = set()
+        self.behind: set[Watcher] = set()  # watchers that are being brought up
+        self._token = token
+        self._next: dict[int, StoredEvent] = {}
+
+    @property
+    def position(self) -> Position:
+        """Where the live watchers are."""
+        return Position(self.event, self.line)
+
+    def offer(self, event: StoredEvent) -> None:
+        """Take news; what is known already is ignored."""
+        if event.seq > self.event:
+            self._next[event.seq] = event
+
+    @property
+    def gap(self) -> bool:
+        """Whether an event before one that was offered is missing."""
+        return bool(self._next) and self.event + 1 not in self._next
+
+    def steps(self, join: Callable[[str], Log]) -> Iterator[bytes | None]:
+        """Everything that can be said now, moving on; None where lines must be read from the database for each watcher.
+
+        `join` gives the log of a build and registers this feed with it.
+        """
+        while not self.ended:
+            event = self._next.get(self.event + 1)
+            if self.log is not None:
+                end = event.data.get("log_end") if event is not None else None
+                if end is None and event is None:
+                    end = self.log.last
+                if end is not None:
+                    if end > self.log.last:
+                        self.log.wanted = max(self.log.wanted, end)
+                        return
+                    if end > self.line:
+                        lines = self.log.between(self.line, end)
+                        # The position moves with the lines: whoever is brought up asks for it while this generator rests.
+                        self.line = end
+                        if lines is None or len(lines) > _LIVE:
+                            yield None
+                        else:
+                            yield lines.replace(PLACE, f"{self.launch}.{self.event}".encode())
+            if event is None:
+                return
+            del self._next[event.seq]
+            yield self._say(event, join)
+
+    def _say(self, event: StoredEvent, join: Callable[[str], Log]) -> bytes:
+        self.event = event.seq
+        if event.kind == Kind.BUILDING:
+            self.line = 0
+            self.leave()
+            self.log = join(event.data["build"])
+            self.watched_build = True
+        elif "log_end" in event.data:
+            self.leave()
+        self.ended = event.kind in ENDS_STREAM
+        return encode(event, self.line, self._token)
+
+    def leave(self) -> None:
+        """Stop following the log."""
+        if self.log is not None:
+            self.log.feeds.discard(self)
+            self.log = None

@@ -1,0 +1,64 @@
+"""The response of a stream: an ordinary path operation returns it, and it speaks raw ASGI.
+
+It keeps routing and dependencies of FastAPI and leaves out the task group and the second task per request that
+`StreamingResponse` costs. The request's own task only waits for the other side to go.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.streams.fanout import Fanout
+from api.streams.feed import Feed
+from api.streams.position import Position
+from api.streams.watcher import Watcher
+
+HEADERS = [
+    (b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
+]
+_RETRY = b"retry: 1000\n\n"
+
+
+class EventStream(Response):
+    """The stream of one launch from a position on."""
+
+    def __init__(self, fanout: Fanout, feed: Feed, start: Position, headers: Mapping[str, str] | None = None) -> None:
+        self.status_code = 200
+        self.background = None
+        self.raw_headers = [*HEADERS, *((k.lower().encode(), v.encode()) for k, v in (headers or {}).items())]
+        self._fanout = fanout
+        self._feed = feed
+        self._start = start
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the stream has ended or the other side has gone."""
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        task = asyncio.current_task()
+        watcher = Watcher(send, task.cancel if task is not None else lambda: None)
+        self._fanout.watchers += 1
+        try:
+            watcher.push(_RETRY)
+            await self._fanout.watch(self._feed, watcher, self._start)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if not watcher.dropped:
+                raise
+        finally:
+            self._fanout.watchers -= 1
+            watcher.gone()
+            self._fanout.leave(self._feed, watcher)
+
+
+class OneEvent(Response):
+    """A stream that says one thing and ends: what is refused before a launch begins."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body, headers=dict(headers or {}), media_type="text/event-stream")
+        self.headers["cache-control"] = "no-cache"

@@ -1,0 +1,124 @@
+"""Puts a reaper together: Celery's beat sends a message for each sweep, the consumer runs it; without a broker the reaper's own clock does.
+
+A sweep that has just run says so in its row, so it does not matter how many reapers, beats and clocks ask for it.
+"""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from celery import Celery
+from celery.beat import EmbeddedService
+
+from reaper.builds import Builds
+from reaper.expiry import expire
+from reaper.servers import Servers
+from reaper.sweeps import Findings, Sweeps
+from services.hub.client import Hub
+from services.lifecycle import Process
+from services.lifecycle.process import configured
+from services.queue import HOUSEKEEPING, Consumer
+from services.queue.app import TASKS
+from services.runtimes import make_runtime
+from services.settings import ReaperSettings, Settings
+
+log = structlog.get_logger()
+
+
+def periods(settings: ReaperSettings) -> dict[str, float]:
+    """Seconds between two runs of each sweep."""
+    return {
+        "nudge": min(5.0, settings.every), "cull": settings.every, "servers": settings.every, "builds": settings.every,
+        "expire": max(settings.every, 600.0),
+    }
+
+
+def _beat(app: Celery, every: dict[str, float]) -> EmbeddedService:
+    """Celery's beat in a thread of this process."""
+    app.conf.beat_schedule = {
+        name: {"task": TASKS[HOUSEKEEPING], "schedule": seconds, "args": (name,), "options": {"queue": HOUSEKEEPING, "expires": seconds}}
+        for name, seconds in every.items()
+    }
+    app.conf.beat_schedule_filename = str(Path(tempfile.mkdtemp(prefix="dockyard-beat-")) / "schedule")
+    beat = EmbeddedService(app, max_interval=5, thread=True)
+    beat.daemon = True
+    return beat
+
+
+async def run(settings: Settings) -> None:
+    """Sweep until told to stop."""
+    process = Process(settings, "reaper")
+    runtime = make_runtime(settings)
+    every = periods(settings.reaper)
+    wanted: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    async with Hub(settings.hub) as hub:
+        servers = Servers(process.teller, hub, runtime.spawning, settings.reaper)
+        builds = Builds(process.teller, runtime.builder, settings.reaper, settings.builds)
+
+        async def old() -> Findings:
+            return await expire(process.db, settings.reaper)
+
+        table: dict[str, Callable[[], Awaitable[Findings]]] = {
+            "nudge": builds.nudge, "cull": servers.cull, "servers": servers.orphans, "builds": builds.orphans, "expire": old,
+        }
+        sweeps = Sweeps(process.db, table)
+
+        def rung(*names: str) -> None:
+            loop.call_soon_threadsafe(_ask, wanted, names)
+
+        consumer = Consumer(process.celery, HOUSEKEEPING, rung)
+        consumer.start()
+        beat = _beat(process.celery, every)
+        beat.start()
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(_clock(wanted, every)), asyncio.create_task(_sweeping(sweeps, wanted, every))]
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        log.info("process_started", owner=process.owner)
+        waiter = asyncio.create_task(stopped.wait())
+        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if task in done:
+                task.result()
+        consumer.stop()
+        await process.aclose()
+        log.info("process_stopped")
+
+
+def _ask(wanted: asyncio.Queue[str], names: tuple[str, ...]) -> None:
+    for name in names:
+        wanted.put_nowait(name)
+
+
+async def _clock(wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
+    """Ask for every sweep at its time, in case that no message does."""
+    due = dict.fromkeys(every, 0.0)
+    loop = asyncio.get_running_loop()
+    while True:
+        now = loop.time()
+        for name, at in due.items():
+            if at <= now:
+                due[name] = now + every[name] * 1.5
+                wanted.put_nowait(name)
+        await asyncio.sleep(1)
+
+
+async def _sweeping(sweeps: Sweeps, wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
+    while True:
+        name = await wanted.get()
+        if name in every:
+            # A little early is not too early: beat's messages come a period apart, give or take their way.
+            await sweeps.run(name, every[name] * 0.8)
+
+
+def main(settings: Settings) -> None:
+    """Run one reaper process."""
+    configured(settings, "reaper")
+    asyncio.run(run(settings))
