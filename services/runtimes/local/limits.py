@@ -202,17 +202,28 @@ def resident(pids: list[int]) -> dict[int, int]:
     return found
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below this one, from /proc; works for every process whose parents we may see."""
-    children: dict[int, list[int]] = {}
+def _tree() -> dict[int, list[int]]:
+    """The children of every process that we may see."""
+    found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             tail = _read(f"/proc/{name}/stat").rpartition(")")[2].split()
             if len(tail) > 1:
-                children.setdefault(int(tail[1]), []).append(int(name))
+                found.setdefault(int(tail[1]), []).append(int(name))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes whose parent is this one."""
+    return _tree().get(pid, [])
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one."""
+    tree = _tree()
     found, queue = [], [pid]
     while queue:
-        below = children.get(queue.pop(), [])
+        below = tree.get(queue.pop(), [])
         found += below
         queue += below
     return found

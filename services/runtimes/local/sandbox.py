@@ -22,6 +22,7 @@ HOME = "/home/jovyan"
 VENV = "/srv/venv"
 STEP = "/run/step"
 PROGRAMS = "/run/dockyard"
+PYTHON = "/run/python"  # interpreter of our own programs, a link
 EGRESS = "/run/egress.sock"
 PROXY = "http://127.0.0.1:3128"
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
@@ -80,6 +81,7 @@ class Sandbox:
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment
     binds: tuple[Bind, ...] = ()
     overlays: tuple[Overlay, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)  # symbolic links to make, path -> target
     cwd: str = HOME
     hostname: str = "dockyard"
     egress: str = ""  # unix socket of the egress proxy; empty: no network at all
@@ -106,7 +108,8 @@ def options(sandbox: Sandbox, host: Host) -> list[str]:
         out += ["--bind", sandbox.tmp, TMP]
     else:
         out += ["--size", str(sandbox.memory_files), "--perms", "1777", "--tmpfs", TMP]
-    out += ["--symlink", TMP, f"/var{TMP}"]
+    for path, target in {f"/var{TMP}": TMP, **sandbox.links}.items():
+        out += ["--symlink", target, path]
     for overlay in sandbox.overlays:
         out += ["--overlay-src", overlay.lower, "--overlay", overlay.upper, overlay.work, overlay.target]
     for bind in sorted(sandbox.binds, key=lambda bind: bind.target.count("/")):

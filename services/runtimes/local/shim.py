@@ -124,7 +124,7 @@ class Shim:
         os.dup2(output, 2)
         for fd in keep:
             os.set_inheritable(fd, True)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         uid = self.spec["uid"]
         if uid is not None:
@@ -193,7 +193,7 @@ class Shim:
         self.kill_at = time.monotonic() + grace
         if not grace:
             self.kill()
-        for pid in bounds.descendants(self.init) if self.init else []:
+        for pid in bounds.children(self.init) if self.init else []:
             with suppress(OSError):
                 os.kill(pid, signal.SIGTERM)
 

@@ -1,0 +1,112 @@
+"""Environments: complete, immutable Python installations, found by the key of what they were made of.
+
+An environment is made somewhere else and enters the store by one rename, so there is never half a one. Making a key anew
+(a rebuild, or inputs without fixed versions that have grown old) adds a generation beside the old one, which images and
+servers may still use; nothing in use is removed.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.runtimes.local.interpreters import Interpreter
+from services.runtimes.local.paths import Paths
+from services.runtimes.local.trees import discard, remove
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One generation of one environment."""
+
+    key: str
+    directory: Path  # holds `venv` and, where a postBuild has written into the home, `home`
+    interpreter: Interpreter
+    pinned: bool  # whether every requirement names one version
+    created: float  # seconds since 1970
+
+    @property
+    def venv(self) -> Path:
+        """What is bound at `sandbox.VENV`."""
+        return self.directory / "venv"
+
+    @property
+    def home(self) -> Path | None:
+        """The home as postBuild has left it, without .git; None where no postBuild ran."""
+        path = self.directory / "home"
+        return path if path.is_dir() else None
+
+
+class EnvironmentStore:
+    """The directory of environments."""
+
+    def __init__(self, paths: Paths, *, days: float) -> None:
+        self._paths = paths
+        self._seconds = days * 86400
+
+    def find(self, key: str) -> Environment | None:
+        """The newest generation, if it is complete and its interpreter still exists."""
+        current = self._paths.environments / key / "current"
+        try:
+            return self.read(current.parent / os.readlink(current))
+        except OSError:
+            return None
+
+    def fresh(self, key: str) -> Environment | None:
+        """The newest generation, unless it is to be resolved anew because its versions are not fixed and it is old."""
+        found = self.find(key)
+        if found is None or (not found.pinned and time.time() - found.created > self._seconds):
+            return None
+        return found
+
+    def read(self, directory: Path) -> Environment | None:
+        """The generation in a directory, if it is complete and its interpreter still exists."""
+        try:
+            meta = json.loads((directory / "meta.json").read_text())
+        except OSError:
+            return None
+        interpreter = Interpreter(**meta["interpreter"])
+        if not os.path.exists(interpreter.executable):
+            return None
+        return Environment(meta["key"], directory, interpreter, meta["pinned"], meta["created"])
+
+    def add(self, key: str, made: Path, interpreter: Interpreter, *, pinned: bool) -> Environment:
+        """Take in a directory with a finished `venv` (and `home`); it must be on the same file system and nobody's to write."""
+        meta = {"key": key, "interpreter": asdict(interpreter), "pinned": pinned, "created": time.time()}
+        draft = made / ".meta.json"
+        draft.write_text(json.dumps(meta))
+        draft.replace(made / "meta.json")
+        parent = self._paths.directory(self._paths.environments / key, None)
+        name = uuid.uuid4().hex[:12]
+        made.rename(parent / name)
+        link = parent / f".{name}"
+        link.symlink_to(name)
+        link.replace(parent / "current")
+        found = self.read(parent / name)
+        assert found is not None
+        return found
+
+    def touch(self, environment: Environment) -> None:
+        """Remember that the environment was used now."""
+        os.utime(environment.directory / "meta.json")
+
+    def collect(self, used: Iterable[Path], *, unused_for: float) -> None:
+        """Remove generations that nothing uses: superseded ones, and those not used for this many seconds."""
+        kept = {path.resolve() for path in used}
+        for parent in self._paths.environments.iterdir():
+            current = self.find(parent.name)
+            for directory in parent.iterdir():
+                if directory.name.startswith(".removed-"):
+                    remove(directory)
+                if directory.is_symlink() or not directory.is_dir() or directory.resolve() in kept:
+                    continue
+                meta = directory / "meta.json"
+                age = time.time() - (meta.stat().st_mtime if meta.exists() else directory.stat().st_mtime)
+                superseded = current is None or current.directory != directory
+                if age > unused_for or (superseded and age > 60):
+                    discard(directory)
+            if not any(not path.is_symlink() for path in parent.iterdir()):
+                remove(parent)

@@ -1,0 +1,147 @@
+"""Images: what a server is started from. A record in a directory made of the image's name, and the content beside it.
+
+An image is small: it points to an environment, which many images share, and holds the content of its commit (the checkout,
+or the home as postBuild has left it). It exists only when record, content and environment are all complete.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.errors import ImageVanished
+from services.runtimes.base import Presence
+from services.runtimes.local.environments import Environment, EnvironmentStore
+from services.runtimes.local.paths import Paths
+from services.runtimes.local.trees import discard, tree_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image, complete when it was read."""
+
+    image: str
+    environment: Environment  # `.venv` is bound at sandbox.VENV, `.interpreter` at its own prefix
+    content: Path  # what a server's home starts with, .git included; nobody's to write
+    content_bytes: int
+    start: str  # path of the start script below the home, or ""
+    commit: str
+    repo_url: str
+    created: float
+
+
+class Images:
+    """The store of images; an `ImageStore`, with `open` and `add` for those who use it."""
+
+    def __init__(self, paths: Paths, environments: EnvironmentStore) -> None:
+        self._paths = paths
+        self._environments = environments
+
+    async def exists(self, image: str) -> Presence:
+        """Whether a server could be started from this image; unknown when the disk does not answer."""
+        try:
+            return Presence.YES if await asyncio.to_thread(self._find, image) else Presence.NO
+        except OSError:
+            return Presence.UNKNOWN
+
+    async def environment_exists(self, key: str) -> bool:
+        """Whether this environment is complete and need not be resolved anew."""
+        return await asyncio.to_thread(self._environments.fresh, key) is not None
+
+    async def remove(self, image: str) -> None:
+        """Forget an image, and environments that nobody has used for a day and no image or server needs."""
+        await asyncio.to_thread(self._remove, image)
+
+    async def usage(self) -> int:
+        """Bytes in use by images and environments; hard links count once."""
+        return await asyncio.to_thread(tree_bytes, [self._paths.images, self._paths.environments])
+
+    async def last_used(self) -> Mapping[str, float]:
+        """When each image was last opened, in seconds since 1970."""
+        return await asyncio.to_thread(self._last_used)
+
+    def open(self, image: str) -> ImageRecord:
+        """The image, and a stamp that it was used. Blocking. Raises `ImageVanished`."""
+        record = self._find(image)
+        if record is None:
+            raise ImageVanished("The image is gone from this machine and has to be built again.")
+        os.utime(self._directory(image) / "record.json")
+        self._environments.touch(record.environment)
+        return record
+
+    def add(self, image: str, content: Path, environment: Environment, facts: Mapping[str, Any]) -> ImageRecord:
+        """Take in a finished content directory (same file system, nobody's to write) under a name; replaces an older one.
+
+        `facts` are start, commit, repo_url. Blocking.
+        """
+        directory = self._directory(image)
+        directory.mkdir(mode=0o755, exist_ok=True)
+        name = f"content-{uuid.uuid4().hex[:12]}"
+        size = tree_bytes([content])
+        content.rename(directory / name)
+        value = {
+            **facts, "image": image, "content": name, "content_bytes": size, "created": time.time(),
+            "environment": os.path.relpath(environment.directory, self._paths.environments),
+        }
+        draft = directory / f".record-{uuid.uuid4().hex}"
+        draft.write_text(json.dumps(value))
+        draft.replace(directory / "record.json")
+        for old in directory.glob("content-*"):
+            if old.name != name and old not in self._in_use("content"):
+                discard(old)
+        record = self._find(image)
+        if record is None:
+            raise ImageVanished("The image is gone from this machine and has to be built again.")
+        return record
+
+    def _directory(self, image: str) -> Path:
+        return self._paths.images / hashlib.sha256(image.encode()).hexdigest()[:40]
+
+    def _find(self, image: str) -> ImageRecord | None:
+        directory = self._directory(image)
+        try:
+            value = json.loads((directory / "record.json").read_text())
+        except FileNotFoundError:
+            return None
+        environment = self._environments.read(self._paths.environments / value["environment"])
+        content = directory / value["content"]
+        if environment is None or not content.is_dir():
+            return None
+        return ImageRecord(
+            value["image"], environment, content, value["content_bytes"], value["start"], value["commit"],
+            value["repo_url"], value["created"],
+        )
+
+    def _remove(self, image: str) -> None:
+        directory = self._directory(image)
+        (directory / "record.json").unlink(missing_ok=True)
+        if directory.exists() and not any(path in self._in_use("content") for path in directory.glob("content-*")):
+            discard(directory)
+        self._environments.collect(self._used_environments(), unused_for=86400.0)
+
+    def _used_environments(self) -> list[Path]:
+        found = self._in_use("environment")
+        for record in self._paths.images.glob("*/record.json"):
+            found.append(self._paths.environments / json.loads(record.read_text())["environment"])
+        return found
+
+    def _in_use(self, what: str) -> list[Path]:
+        """Directories that servers have bound, by the note in each server's directory (`homes.note_use`)."""
+        found = []
+        for note in self._paths.servers.glob("*/uses.json"):
+            value = json.loads(note.read_text()).get(what)
+            if value:
+                found.append(Path(value))
+        return found
+
+    def _last_used(self) -> dict[str, float]:
+        return {
+            json.loads(record.read_text())["image"]: record.stat().st_mtime
+            for record in self._paths.images.glob("*/record.json")
+        }

@@ -1,0 +1,77 @@
+"""Trees of files that a repository's code has written: measuring, copying and removing them, making them nobody's to write.
+
+The work is left to coreutils and findutils, which never follow symbolic links inside a tree and do not mind names, modes or a
+depth made to hurt (Python's own rmtree gives up at a thousand levels). Nothing may run in a tree meanwhile.
+"""
+
+import os
+import stat
+import subprocess
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from services.errors import BuildFailed
+
+
+def tree_bytes(paths: Iterable[Path]) -> int:
+    """Bytes that trees take on disk, hard links once; what vanishes meanwhile counts nothing."""
+    total, seen, stack = 0, set(), [str(path) for path in paths]
+    while stack:
+        with suppress(OSError), os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    info = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(info.st_mode):
+                        stack.append(entry.path)
+                    elif info.st_nlink > 1:
+                        if info.st_ino in seen:
+                            continue
+                        seen.add(info.st_ino)
+                    total += info.st_blocks * 512
+    return total
+
+
+def settle(tree: Path) -> None:
+    """Make a tree readable to all and drop what is neither file, directory nor link; as root it becomes root's.
+
+    Raises `BuildFailed` if that cannot be done.
+    """
+    if os.geteuid() == 0:
+        _run("chown", "-R", "-h", "0:0", "--", str(tree))
+    _run("chmod", "-R", "u+rwX,go+rX,go-w,ug-s", "--", str(tree))
+    _run("find", str(tree), "!", "-type", "f", "!", "-type", "d", "!", "-type", "l", "-delete")
+
+
+def copy(source: Path, target: Path, uid: int | None) -> None:
+    """Copy what is in `source` into the existing directory `target`, as an account of the host, sharing blocks where possible."""
+    _run("cp", "-a", "--no-preserve=ownership", "--reflink=auto", "--", f"{source}/.", str(target), uid=uid)
+
+
+def discard(directory: Path) -> None:
+    """Remove a tree so that nobody sees it half removed; an absent one is no error."""
+    try:
+        trash = directory.rename(directory.with_name(f".removed-{uuid.uuid4().hex}"))
+    except FileNotFoundError:
+        return
+    remove(trash)
+
+
+def remove(directory: Path) -> None:
+    """Remove a tree whatever modes its directories have; what cannot be removed stays."""
+    if os.geteuid() != 0:
+        with suppress(BuildFailed):
+            _run("chmod", "-R", "u+rwX", "--", str(directory))
+    with suppress(BuildFailed):
+        _run("rm", "-rf", "--", str(directory))
+
+
+def _run(*command: str, uid: int | None = None) -> None:
+    done = subprocess.run(
+        command, user=uid, group=uid, extra_groups=None if uid is None else [], capture_output=True, check=False,
+        stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+    )  # fmt: skip
+    if done.returncode:
+        detail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise BuildFailed(f"The files could not be put in their place ({command[0]}: {''.join(detail)[-300:]}).")
