@@ -1,7 +1,8 @@
 """BinderHub's `/build/<provider>/<spec>`: one GET makes a launch and streams it.
 
-Every outcome is a 200 with an event stream, since the clients can read nothing else. A reconnecting EventSource names its
-position and is taken back to its own launch, on any replica; so a dropped connection never makes a second one.
+Every outcome is a 200 with an event stream, since the clients can read nothing else. A reconnecting
+EventSource names its position and is taken back to its own launch, on any replica; so a dropped connection
+never makes a second one.
 """
 
 from fastapi import APIRouter, Request
@@ -19,7 +20,8 @@ from services.usecases.read import stream_end
 
 router = APIRouter()
 MISSING_ACCEPT = "Missing Accept header: text/event-stream"
-# BinderHub names a status only where it refuses before the stream is under way; what a spec is wrong about has none there.
+# BinderHub names a status only where it refuses before the stream is under way; what a spec is wrong about
+# has none there.
 _WITHOUT_STATUS = {"bad_spec", "unknown_provider", "forbidden_address"}
 
 
@@ -72,7 +74,9 @@ def _refused(error: DockyardError) -> Response:
 
 
 async def resume(services: ApiServices, launch: str, start: Position) -> Response:
-    """Go on with a launch's stream; 204 tells a native EventSource that there is nothing more and that it should stay away."""
+    """Go on with a launch's stream; 204 tells a native EventSource that there is nothing more and that it should stay
+    away.
+    """
     end = await stream_end(services.teller.db, launch)
     if end is None:
         return OneEvent(refusal(404, "This launch is not known any more. Start a new one."))

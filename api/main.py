@@ -1,4 +1,6 @@
-"""Runs the app under uvicorn: one event loop on uvloop, no access log (tokens travel in queries), streams drained at the end."""
+"""Runs the app under uvicorn: one event loop on uvloop, no access log (tokens travel in queries), streams drained at
+the end.
+"""
 
 import uvicorn
 

@@ -1,7 +1,8 @@
 """BinderHub's wire words, made of our events. The one place where they stand.
 
-Clients compare phases exactly and show messages as they come, so both are BinderHub's to the letter where it has them
-(builder.py and launcher.py of 0.2.0); what is ours goes into further keys, which every known client ignores.
+Clients compare phases exactly and show messages as they come, so both are BinderHub's to the letter where
+it has them (builder.py and launcher.py of 0.2.0); what is ours goes into further keys, which every known
+client ignores.
 """
 
 import json

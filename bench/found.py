@@ -53,6 +53,7 @@ class Round:
     latencies: list[float] = field(default_factory=list)  # seconds, in order of arrival
     launches: list[str] = field(default_factory=list)  # ids, where the server gives them
     failures: Counter[str] = field(default_factory=Counter)
+    ended: int = 0  # streams that ended in `ready`, also those after the run's time
 
     @property
     def rate(self) -> float:
@@ -116,6 +117,7 @@ async def run(target: Target, clients: int, seconds: float, *, patience: float =
         if b'"ready"' not in data:
             result.failures[_complaint(data)] += 1
             return
+        result.ended += 1
         if loop.time() <= end:
             result.latencies.append(took)
         found = _ID.search(data)

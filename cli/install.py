@@ -135,6 +135,13 @@ def bring_uv(venv: Path, lock: Path, environ: dict[str, str], log: Path) -> str 
     return str(venv / "bin/uv")
 
 
+def with_uv(uv: str, venv: Path, pins: Path, environ: dict[str, str], log: Path) -> bool:
+    """Install with uv; a second time with the system's certificates, which a mirror may need and uv does not look at."""
+    command: list[str | Path] = [uv, "pip", "install", "--python", venv / "bin/python", "--require-hashes"]
+    command += ["--compile-bytecode", "-r", pins]
+    return run(command, environ, log) or run(command, environ | {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}, log)
+
+
 def install(venv: Path, checkout: Path, lock: str) -> None:
     """Make the environment hold everything that the lock names."""
     started = time.monotonic()
@@ -152,10 +159,7 @@ def install(venv: Path, checkout: Path, lock: str) -> None:
     pins = checkout / lock
     environ = index_settings(Path(sys.executable))
     uv = uv or bring_uv(venv, pins, environ, log)
-    done = uv is not None and run(
-        [uv, "pip", "install", "--python", venv / "bin/python", "--require-hashes", "--compile-bytecode", "-r", pins],
-        environ, log,
-    )
+    done = uv is not None and with_uv(uv, venv, pins, environ, log)
     if not done:
         done = run([venv / "bin/python", "-m", "ensurepip", "--upgrade"], environ, log) and run(
             [venv / "bin/python", "-m", "pip", "install", "-q", "--require-hashes", "-r", pins], environ, log

@@ -1,8 +1,8 @@
 """One launch at the hub, in its owner's hands: start or adopt its server, relay what the hub says, stop it when asked.
 
-The hub's user is named from the launch and the attempt, so whoever takes over after a crash finds the server that was begun. A failed
-attempt's server and user are removed before the next attempt begins, and only while the row is still ours.
-"""
+The hub's user is named from the launch and the attempt, so whoever takes over after a crash finds the server that was
+begun. A failed attempt's server and user are removed before the next attempt begins, and only while the row is still
+ours. """
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ class Launching:
         else:
             await self._stop(lease)
 
-    # -- starting ------------------------------------------------------------------------------------------------------------------
+    # -- starting --------------------------------------------------------------------------------------------
 
     async def _launch(self, lease: Lease) -> None:
         claimed = lease.claimed
@@ -140,7 +140,7 @@ class Launching:
         lease.released = True
         log.info("launch_ready", image=row["image"], attempt=row["attempt"])
 
-    # -- failing -------------------------------------------------------------------------------------------------------------------
+    # -- failing ---------------------------------------------------------------------------------------------
 
     async def _failed(self, lease: Lease, error: DockyardError) -> None:
         claimed = lease.claimed
@@ -190,7 +190,7 @@ class Launching:
         lease.released = True
         log.warning("launch_failed", code=error.code, reason=error.sentence)
 
-    # -- stopping ------------------------------------------------------------------------------------------------------------------
+    # -- stopping --------------------------------------------------------------------------------------------
 
     async def _stop(self, lease: Lease) -> None:
         claimed = lease.claimed

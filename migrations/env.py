@@ -1,6 +1,9 @@
-"""How Alembic reaches the database: through the connection that `services.db.migrate` hands it, never by an address in a file."""
+"""How Alembic reaches the database: through the connection that `services.db.migrate` hands it, never by an address
+in a file.
+"""
 
 from alembic import context
+
 from services.models import Base
 
 

@@ -1,4 +1,5 @@
-"""Puts a reaper together: Celery's beat sends a message for each sweep, the consumer runs it; without a broker the reaper's own clock does.
+"""Puts a reaper together: Celery's beat sends a message for each sweep, the consumer runs it; without a broker the
+reaper's own clock does.
 
 A sweep that has just run says so in its row, so it does not matter how many reapers, beats and clocks ask for it.
 """
@@ -74,7 +75,9 @@ async def run(settings: Settings) -> None:
         consumer.start()
         beat = _beat(process.celery, every)
         beat.start()
-        tasks: list[asyncio.Task[None]] = [asyncio.create_task(_clock(wanted, every)), asyncio.create_task(_sweeping(sweeps, wanted, every))]
+        tasks: list[asyncio.Task[None]] = [
+            asyncio.create_task(_clock(wanted, every)), asyncio.create_task(_sweeping(sweeps, wanted, every)),
+        ]
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)

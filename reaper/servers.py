@@ -28,7 +28,8 @@ _RUNNING = sa.text("""
       now() AS now
     FROM server s JOIN launch l ON l.id = s.launch WHERE l.state = 'ready' AND l.target = 'ready' AND s.state = 'running'
 """)
-# A server whose launch has not ended is never an orphan, whatever its own state says: its launcher may be in between two writes.
+# A server whose launch has not ended is never an orphan, whatever its own state says: its launcher may be in between
+# two writes.
 _KNOWN = sa.text("""
     SELECT s.user_name FROM server s LEFT JOIN launch l ON l.id = s.launch
     WHERE s.user_name = ANY(CAST(:names AS text[])) AND s.state <> 'stopped'

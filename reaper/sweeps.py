@@ -1,8 +1,8 @@
 """The table of sweeps, and how one sweep runs in one reaper at a time.
 
-A sweep is a function that looks at everything and mends what is wrong; it may be run again at any time. Each has a row in `sweep`: whoever gets its
-lock and finds it due runs it, so any number of reapers (and of doubled messages) are safe.
-"""
+A sweep is a function that looks at everything and mends what is wrong; it may be run again at any time. Each has a
+row in `sweep`: whoever gets its lock and finds it due runs it, so any number of reapers (and of doubled messages) are
+safe. """
 
 import json
 import time

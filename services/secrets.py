@@ -1,8 +1,7 @@
 """What is derived from the one secret of an installation, so that no token has to be stored.
 
-A server's token is the HMAC of its id: the launcher gives it to the hub, the api shows it to whoever may open the server,
-and no row, log or message holds it.
-"""
+A server's token is the HMAC of its id: the launcher gives it to the hub, the api shows it to whoever may open the
+server, and no row, log or message holds it. """
 
 import base64
 import hashlib

@@ -1,8 +1,7 @@
 """One build in its owner's hands: start or adopt it, follow it line by line, move its row, finish it for all who wait.
 
-The worker may die at any line of this. What runs is named from the build's id and attempt, the log's position is stored with the log, and
-each step may be done again; so the next owner calls `start` and goes on.
-"""
+The worker may die at any line of this. What runs is named from the build's id and attempt, the log's position is
+stored with the log, and each step may be done again; so the next owner calls `start` and goes on. """
 
 import asyncio
 import contextlib

@@ -1,4 +1,6 @@
-"""Puts a worker together: two claim loops, one for launches that must be resolved and one for builds, on one event loop."""
+"""Puts a worker together: two claim loops, one for launches that must be resolved and one for builds, on one event
+loop.
+"""
 
 import asyncio
 

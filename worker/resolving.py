@@ -91,7 +91,8 @@ class Resolving:
         for _ in range(5):
             presence = await self._images.exists(image)
             if presence is Presence.UNKNOWN:
-                # Unknown is not absent: what we have built ourselves is taken to be there, and nothing is built on a guess.
+                # Unknown is not absent: what we have built ourselves is taken to be there, and nothing is built on a
+                # guess.
                 if not await known(self._teller, image):
                     raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
                 presence = Presence.YES

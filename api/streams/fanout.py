@@ -1,10 +1,9 @@
 """The fan-out: this process reads news once and writes it to everybody who watches.
 
-One task listens for wake-ups; they carry the events, so that the common case needs no query. A second one looks at the rows
-of everything that is watched, every few seconds while wake-ups come and every second while they do not, since wake-ups may be lost.
-Log lines are read once per wake-up of a build and encoded once. The broadcast yields every few hundred watchers, so that requests
-are served in between.
-"""
+One task listens for wake-ups; they carry the events, so that the common case needs no query. A second one looks at
+the rows of everything that is watched, every few seconds while wake-ups come and every second while they do not,
+since wake-ups may be lost. Log lines are read once per wake-up of a build and encoded once. The broadcast yields
+every few hundred watchers, so that requests are served in between. """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -61,7 +60,7 @@ class Fanout:
                 await work()
             except DockyardError as error:
                 log.warning("fanout_interrupted", reason=error.sentence)
-            except Exception:  # noqa: BLE001 - the edge: the streams must go on
+            except Exception:
                 log.exception("fanout_failed")
             await asyncio.sleep(_POLL)
 
@@ -71,7 +70,7 @@ class Fanout:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # -- watchers ------------------------------------------------------------------------------------------------------------------
+    # -- watchers --------------------------------------------------------------------------------------------
 
     def begin(self, launch: str, known: Iterable[StoredEvent] = ()) -> Feed:
         """The feed of a launch. Whoever creates a launch calls this before, so that no news of it is missed."""
@@ -131,7 +130,7 @@ class Fanout:
         found.feeds.add(feed)
         return found
 
-    # -- news ----------------------------------------------------------------------------------------------------------------------
+    # -- news ------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         async for news in WakeListener(self._redis).news():
@@ -203,7 +202,7 @@ class Fanout:
             if len(found) < 1000:
                 return
 
-    # -- sending -------------------------------------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
 
     async def _broadcast(self, feeds: Iterable[Feed]) -> None:
         written = 0

@@ -1,8 +1,8 @@
 """One launch's stream as this process knows it, and the log of one build that any number of streams share.
 
-A feed turns new events and new lines into bytes, in the one right order: lines of a build come after the event that joined it and before
-the event that says how it ended, which names the last line (`log_end`). It only computes; `Fanout` reads and sends.
-"""
+A feed turns new events and new lines into bytes, in the one right order: lines of a build come after the event that
+joined it and before the event that says how it ended, which names the last line (`log_end`). It only computes;
+`Fanout` reads and sends. """
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -105,7 +105,8 @@ class Feed:
                         return
                     if end > self.line:
                         lines = self.log.between(self.line, end)
-                        # The position moves with the lines: whoever is brought up asks for it while this generator rests.
+                        # The position moves with the lines: whoever is brought up asks for it while this generator
+                        # rests.
                         self.line = end
                         if lines is None or len(lines) > _LIVE:
                             yield None

@@ -1,10 +1,10 @@
 """One open connection that is being written to.
 
-The broadcaster writes for everybody: it starts each connection's `send` itself and needs no task per watcher as long as the connection takes
-what it gets. uvicorn's `send` suspends only to wait until the write side is open again, before it has written anything; so a `send` that
-suspends is dropped and its message sent again by a task, under a time limit. Whoever does not read is closed with his position,
-which he names when he comes back; nothing is dropped in between and nothing is buffered without limit.
-"""
+The broadcaster writes for everybody: it starts each connection's `send` itself and needs no task per watcher as long
+as the connection takes what it gets. uvicorn's `send` suspends only to wait until the write side is open again,
+before it has written anything; so a `send` that suspends is dropped and its message sent again by a task, under a
+time limit. Whoever does not read is closed with his position, which he names when he comes back; nothing is dropped
+in between and nothing is buffered without limit. """
 
 import asyncio
 from collections import deque
@@ -70,12 +70,16 @@ class Watcher:
             self._drain = None
 
     async def write(self, body: bytes) -> None:
-        """Send and wait until the connection has taken it; for a replay, which nobody else waits for. May raise `TimeoutError`."""
+        """Send and wait until the connection has taken it; for a replay, which nobody else waits for. May raise
+        `TimeoutError`.
+        """
         async with asyncio.timeout(_PATIENCE):
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     def finish(self, hold: float) -> None:
-        """The stream has ended: close it now, or after `hold` seconds so that an old client does not come back for more."""
+        """The stream has ended: close it now, or after `hold` seconds so that an old client does not come back for
+        more.
+        """
         if self.finishing or self.closed:
             return
         self.finishing = True

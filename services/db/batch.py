@@ -1,8 +1,7 @@
 """A micro-batcher without a timer: what queues up while one commit is in flight goes into the next statement.
 
-An idle process adds no latency; a busy one pays for one statement and one flush of the log per batch, whatever its size. One
-poisonous item must not fail its neighbours: when a batch fails, its items are tried one by one.
-"""
+An idle process adds no latency; a busy one pays for one statement and one flush of the log per batch, whatever its
+size. One poisonous item must not fail its neighbours: when a batch fails, its items are tried one by one. """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -15,9 +14,8 @@ R = TypeVar("R")
 class Batch(Generic[I, R]):
     """Collects items and hands them to `flush`, at most `most` at a time and one per key.
 
-    `flush` returns one result per item, in order. Items with the same key go into different batches, in order, since one
-    UPDATE touches a row only once.
-    """
+    `flush` returns one result per item, in order. Items with the same key go into different batches, in order, since
+    one UPDATE touches a row only once. """
 
     def __init__(
         self,

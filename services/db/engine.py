@@ -1,9 +1,9 @@
 """The database of one process: an asyncpg pool behind SQLAlchemy Core, and how a gap in it is waited out.
 
-`Database.run` is the way in: it gives a function one transaction and, when the connection breaks or Postgres is restarting,
-does it again until it is back or `wait` seconds have passed. So a function given to `run` must be harmless when it is repeated: rows
-are created under ids that the caller chose, and states move by guarded updates. No ORM session is used: the hot path's
-cost is Python's, and Core in batches costs half a hundredth of the ORM's time.
+`Database.run` is the way in: it gives a function one transaction and, when the connection breaks or Postgres is
+restarting, does it again until it is back or `wait` seconds have passed. So a function given to `run` must be
+harmless when it is repeated: rows are created under ids that the caller chose, and states move by guarded updates. No
+ORM session is used: the hot path's cost is Python's, and Core in batches costs half a hundredth of the ORM's time.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Brings a database to the newest revision, under lock and statement timeouts.
 
-A migration that has to wait for a lock makes every later query wait behind it; so it gives up after `lock_timeout` and is
-tried again, instead of standing in the way. One session-level advisory lock lets only one process migrate at a time.
-"""
+A migration that has to wait for a lock makes every later query wait behind it; so it gives up after `lock_timeout`
+and is tried again, instead of standing in the way. One session-level advisory lock lets only one process migrate at a
+time. """
 
 import asyncio
 from pathlib import Path

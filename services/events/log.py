@@ -1,10 +1,9 @@
 """A build's log as it is stored: chunks of consecutive lines, written only by the build's owner.
 
-A line is one JSON object, ASCII, exactly as it goes over the wire; so the api hands stored bytes to its watchers without
-looking into them. The row of the build counts how many lines of the source have been stored, in the statement that stores them:
-whoever takes the build over goes on with the next line. A flood is bounded: past the limit lines are counted but
-not kept, a notice says so, and the last ones are kept after all.
-"""
+A line is one JSON object, ASCII, exactly as it goes over the wire; so the api hands stored bytes to its watchers
+without looking into them. The row of the build counts how many lines of the source have been stored, in the statement
+that stores them: whoever takes the build over goes on with the next line. A flood is bounded: past the limit lines
+are counted but not kept, a notice says so, and the last ones are kept after all. """
 
 import asyncio
 import json

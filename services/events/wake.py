@@ -1,8 +1,8 @@
 """Wake-ups: after a commit the writer says over Redis which launches and builds have something new.
 
-The message carries the new events themselves, so that a reader who has everything before them needs no query. It stays a hint: the
-rows are read again after every reconnection and every few seconds, and whoever finds a gap in the numbers reads the rows.
-"""
+The message carries the new events themselves, so that a reader who has everything before them needs no query. It
+stays a hint: the rows are read again after every reconnection and every few seconds, and whoever finds a gap in the
+numbers reads the rows. """
 
 import asyncio
 import json

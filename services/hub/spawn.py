@@ -30,9 +30,9 @@ async def spawn(
 ) -> str:
     """Make the user `name`, start its server, tell `say` the hub's messages, and return the server's address.
 
-    Adopts what an earlier, killed caller has begun. After a failure it calls `own`, which raises if this attempt belongs
-    to somebody else by now, and then removes server and user. Errors of `say` and `own`, and a cancellation, pass
-    through and leave everything as it is, for whoever takes over.
+    Adopts what an earlier, killed caller has begun. After a failure it calls `own`, which raises if this attempt
+    belongs to somebody else by now, and then removes server and user. Errors of `say` and `own`, and a cancellation,
+    pass through and leave everything as it is, for whoever takes over.
 
     Errors: `LaunchFailed` (its `retryable` says whether another attempt can help), `ImageVanished`, `Overloaded`,
     `Unreachable`, `Misconfigured`.

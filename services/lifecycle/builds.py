@@ -1,9 +1,8 @@
 """The state of builds: joining, moving and finishing, each under the build row's lock.
 
-A launch joins the open build of its image or makes one; whoever finishes a build moves all launches that wait for it in the same
-transaction. Both lock the build's row first and launches after it, so nobody joins a build that has just ended and nobody waits for the
-other.
-"""
+A launch joins the open build of its image or makes one; whoever finishes a build moves all launches that wait for it
+in the same transaction. Both lock the build's row first and launches after it, so nobody joins a build that has just
+ended and nobody waits for the other. """
 
 import json
 from collections.abc import Mapping

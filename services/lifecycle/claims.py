@@ -1,9 +1,8 @@
 """Taking rows, keeping them and giving them back.
 
-A claim takes rows that nobody owns, or whose owner has not been heard of for a lease (by the database's clock), and raises
-their epoch; with SKIP LOCKED any number of processes claim side by side. A row that was claimed from an owner that vanished counts
-a crash; one that was given back does not.
-"""
+A claim takes rows that nobody owns, or whose owner has not been heard of for a lease (by the database's clock), and
+raises their epoch; with SKIP LOCKED any number of processes claim side by side. A row that was claimed from an owner
+that vanished counts a crash; one that was given back does not. """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""The loop that every process with work runs: claim in batches, work, keep the leases alive, hand over when told to stop.
+"""The loop that every process with work runs: claim in batches, work, keep the leases alive, hand over when told to
+stop.
 
-Work on a row is one task of the event loop. It is cancelled when the row has another owner, so it must leave what it started
-where the next owner finds it. A stopping loop claims nothing more, lets the tasks go on for the drain time, then cancels them and gives the rows
-back, which is not a failed attempt.
-"""
+Work on a row is one task of the event loop. It is cancelled when the row has another owner, so it must leave what it
+started where the next owner finds it. A stopping loop claims nothing more, lets the tasks go on for the drain time,
+then cancels them and gives the rows back, which is not a failed attempt. """
 
 import asyncio
 import time
@@ -123,7 +123,7 @@ class ClaimLoop:
             lease.released = True
         except asyncio.CancelledError:
             pass
-        except Exception:  # noqa: BLE001 - the edge: whatever a piece of work raises, the loop lives on
+        except Exception:
             # The lease runs out by itself and counts as a crash, so that poison ends after `builds.crashes` owners.
             log.exception("work_failed", loop=self.name, row=row[:12])
             lease.released = True

@@ -1,10 +1,10 @@
 """The one function that writes the state of launches, together with the events that tell of it.
 
-A move is a guarded UPDATE: it happens only from the states that may precede (`LAUNCH_FROM`), and, when it comes from an owner,
-only while that owner's epoch is still the row's. The events get their numbers under the row's lock in the same transaction, so
-a reader that has seen number n has seen everything before it. Many moves go in one statement; the rows are locked in the order of
-their ids, so that two batches cannot wait for each other. The server's row follows its launch in the same statement.
-"""
+A move is a guarded UPDATE: it happens only from the states that may precede (`LAUNCH_FROM`), and, when it comes from
+an owner, only while that owner's epoch is still the row's. The events get their numbers under the row's lock in the
+same transaction, so a reader that has seen number n has seen everything before it. Many moves go in one statement;
+the rows are locked in the order of their ids, so that two batches cannot wait for each other. The server's row
+follows its launch in the same statement. """
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,9 @@ COLUMNS = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One launch's step: to a state (None: only tell something), with events and values, as owner of `epoch` or as nobody."""
+    """One launch's step: to a state (None: only tell something), with events and values, as owner of `epoch` or as
+    nobody.
+    """
 
     launch: str
     to: LaunchState | None

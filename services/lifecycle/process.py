@@ -1,4 +1,6 @@
-"""What worker, launcher and reaper have in common: connections, signals, the loops and Celery's consumer beside them."""
+"""What worker, launcher and reaper have in common: connections, signals, the loops and Celery's consumer beside
+them.
+"""
 
 import asyncio
 import os
@@ -47,7 +49,9 @@ class Process:
 async def serve(
     process: Process, queue: str, listener: Listener, loops: Sequence[ClaimLoop], *, before_end: Callable[[], Awaitable[None]],
 ) -> None:
-    """Run the loops until SIGTERM or SIGINT, then drain. A loop that fails takes the process with it, for the supervisor to start anew."""
+    """Run the loops until SIGTERM or SIGINT, then drain. A loop that fails takes the process with it, for the
+    supervisor to start anew.
+    """
     stopped = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,7 @@
 """Moves in batches: what every owner of launches uses to move them and to tell of it.
 
-Moves that are asked for while a commit is in flight go into the next statement. After the commit the readers are woken and, where the move hands
-the launch to another process, that process too.
-"""
+Moves that are asked for while a commit is in flight go into the next statement. After the commit the readers are
+woken and, where the move hands the launch to another process, that process too. """
 
 from collections.abc import Sequence
 

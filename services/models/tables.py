@@ -1,9 +1,9 @@
 """Launches, builds, servers, and what is told about them.
 
-Every row that somebody works on carries the same six columns (`Owned`): the lease says who works on it until when, by the
-database's clock; the epoch rises at every take-over and is part of every write's condition; the attempt rises only at
-a deliberate retry; crashes counts owners that vanished. Partial indexes keep the claims cheap however many rows have ended.
-"""
+Every row that somebody works on carries the same six columns (`Owned`): the lease says who works on it until when, by
+the database's clock; the epoch rises at every take-over and is part of every write's condition; the attempt rises
+only at a deliberate retry; crashes counts owners that vanished. Partial indexes keep the claims cheap however many
+rows have ended. """
 
 from datetime import datetime
 from typing import Any
@@ -80,7 +80,10 @@ class Launch(Owned, Base):
 
     __table_args__ = (
         Index("launch_resolve", "due", postgresql_where=text("state IN ('waiting', 'resolving')")),
-        Index("launch_launch", "due", postgresql_where=text("state IN ('launching', 'stopping') OR (state = 'ready' AND target = 'stopped')")),
+        Index(
+            "launch_launch", "due",
+            postgresql_where=text("state IN ('launching', 'stopping') OR (state = 'ready' AND target = 'stopped')"),
+        ),
         Index("launch_client", "client", postgresql_where=text("state IN ('waiting', 'resolving', 'building', 'launching')")),
         Index("launch_waiters", "build", postgresql_where=text("state = 'building'")),
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),

@@ -1,8 +1,8 @@
 """What a provider is: it reads the part of a link after its prefix, and finds out which commit is meant.
 
-BinderHub's grammar of specs is a contract (badges in millions of READMEs); where it is quirky the provider keeps reading
-what exists and does the right thing. A provider holds no state but its cache and is shared by all requests of a process.
-"""
+BinderHub's grammar of specs is a contract (badges in millions of READMEs); where it is quirky the provider keeps
+reading what exists and does the right thing. A provider holds no state but its cache and is shared by all requests of
+a process. """
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -1,9 +1,8 @@
 """The Celery application: three queues, one task each, and settings that make a message a mere nudge.
 
-A message carries at most one word. It is never acknowledged late, never retried and never waited for, since losing it costs a second.
-The worker side runs Celery's consumer in a thread beside the process's event loop (`consume`), so that Celery cannot fork it,
-block it or keep it from starting while the broker is away.
-"""
+A message carries at most one word. It is never acknowledged late, never retried and never waited for, since losing it
+costs a second. The worker side runs Celery's consumer in a thread beside the process's event loop (`consume`), so
+that Celery cannot fork it, block it or keep it from starting while the broker is away. """
 
 import threading
 from collections.abc import Callable
@@ -87,7 +86,8 @@ class Consumer:
         self._thread.start()
 
     def _run(self) -> None:
-        # WorkController is Celery's worker without the program around it: no signal handlers, which a thread cannot set.
+        # WorkController is Celery's worker without the program around it: no signal handlers, which a thread cannot
+        # set.
         try:
             self._worker = self._app.WorkController(
                 pool="solo", concurrency=1, queues=[self._queue], without_heartbeat=True, without_mingle=True, without_gossip=True,

@@ -1,10 +1,10 @@
 """The doorbell: how a process with work to do is woken, and how it says that it is awake.
 
-A row in Postgres is the work; the bell only saves the second until the next look at the table. While a process is awake it listens
-on a Redis list and costs its callers a few microseconds. When it has had nothing to do for a while it goes to sleep, and the next
-caller sends one Celery message instead; its task ends in milliseconds. Publishing never blocks an event loop: the hint is sent by a background task, which also gathers all
-rings of one moment, and Celery's synchronous publishing happens in a thread.
-"""
+A row in Postgres is the work; the bell only saves the second until the next look at the table. While a process is
+awake it listens on a Redis list and costs its callers a few microseconds. When it has had nothing to do for a while
+it goes to sleep, and the next caller sends one Celery message instead; its task ends in milliseconds. Publishing
+never blocks an event loop: the hint is sent by a background task, which also gathers all rings of one moment, and
+Celery's synchronous publishing happens in a thread. """
 
 import asyncio
 import contextlib
@@ -89,7 +89,9 @@ class Ear:
 
 
 class Listener:
-    """The other side of the bell, one per process and queue: awake it listens on Redis, asleep it waits for Celery's task."""
+    """The other side of the bell, one per process and queue: awake it listens on Redis, asleep it waits for Celery's
+    task.
+    """
 
     def __init__(self, redis: Redis, queue: str) -> None:
         self._redis = redis

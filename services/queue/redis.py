@@ -1,8 +1,8 @@
 """The one module that speaks to Valkey or Redis, and turns its errors into ours.
 
-Nothing here is the truth of anything: a wake-up that is lost costs a poll. So every call has a short time-out, a failure
-is answered with "not sent", and after one the next attempt waits a moment instead of making every caller wait.
-"""
+Nothing here is the truth of anything: a wake-up that is lost costs a poll. So every call has a short time-out, a
+failure is answered with "not sent", and after one the next attempt waits a moment instead of making every caller
+wait. """
 
 import asyncio
 import time

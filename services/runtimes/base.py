@@ -46,7 +46,9 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines of the log; `first` is the source's number of the first one, counted from 1 over all steps of the attempt."""
+    """Lines of the log; `first` is the source's number of the first one, counted from 1 over all steps of the
+    attempt.
+    """
 
     first: int
     lines: tuple[LogLine, ...]

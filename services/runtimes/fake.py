@@ -1,10 +1,10 @@
 """A runtime that builds nothing, for tests and benches of everything around a build.
 
 What it does is written in the name of the repository, so that it can be driven through the front door: the last part
-of the URL's path is `lines-N`, `slow-SECONDS`, `fail`, `crash-N` (the runtime itself fails N attempts), `hang`, `env-KEY` (needs the environment KEY,
-taking one second), in any combination joined by `+`. A build's progress is kept in a directory, so it goes on while no worker looks, as a real one does,
-and can be adopted; `vanish` makes it forget itself half-way.
-"""
+of the URL's path is `lines-N`, `slow-SECONDS`, `fail`, `crash-N` (the runtime itself fails N attempts), `hang`,
+`env-KEY` (needs the environment KEY, taking one second), in any combination joined by `+`. A build's progress is kept
+in a directory, so it goes on while no worker looks, as a real one does, and can be adopted; `vanish` makes it forget
+itself half-way. """
 
 import asyncio
 import json

@@ -1,10 +1,10 @@
 """How settings come together: small frozen groups, filled from defaults, a file, the environment and flags.
 
-A value is looked up, last one wins, in: the default in the class; the TOML file named by `DOCKYARD_CONFIG` or `--config`
-(`[group] key = value`); the environment variable `DOCKYARD_<GROUP>_<KEY>`; flags (`--set group.key=value`). Where each value
-came from is kept, for `dockyard config`. Lists and tables are written as JSON in variables and flags; a list of words may
-also be separated by commas. A wrong value names its key, its origin and what would be right.
-"""
+A value is looked up, last one wins, in: the default in the class; the TOML file named by `DOCKYARD_CONFIG` or
+`--config` (`[group] key = value`); the environment variable `DOCKYARD_<GROUP>_<KEY>`; flags (`--set
+group.key=value`). Where each value came from is kept, for `dockyard config`. Lists and tables are written as JSON in
+variables and flags; a list of words may also be separated by commas. A wrong value names its key, its origin and what
+would be right. """
 
 import json
 import os
@@ -17,7 +17,6 @@ from typing import Any, ClassVar, TypeVar, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.errors import Misconfigured
-
 
 G = TypeVar("G", bound="Group")
 

@@ -31,4 +31,4 @@ class EgressSettings(Group):
     private: bool = Field(False, description="Whether private and loopback addresses may be fetched from; on in the embedded default, for repositories on your own machine and network.")
     allowed: list[str] = Field(default_factory=list, description="Hosts or networks that may always be reached, such as a package mirror.")
     refused: list[str] = Field(default_factory=list, description="Networks or host:port pairs that may never be reached, such as the control plane's.")
-    ports: list[int] = Field(default_factory=lambda: [], description="Ports that builds and servers may connect to; empty: all.")
+    ports: list[int] = Field(default_factory=list, description="Ports that builds and servers may connect to; empty: all.")

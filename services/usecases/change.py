@@ -1,8 +1,8 @@
 """Cancelling and stopping: a request changes the target, the owner of the row moves the state towards it.
 
-Where nobody owns the row the move is made at once. The build of a cancelled launch goes on while somebody else waits for it; when
-the last waiter has gone it is given `builds.grace` seconds, in which a new launch of the same image takes the cancel back.
-"""
+Where nobody owns the row the move is made at once. The build of a cancelled launch goes on while somebody else waits
+for it; when the last waiter has gone it is given `builds.grace` seconds, in which a new launch of the same image
+takes the cancel back. """
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection

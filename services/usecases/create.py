@@ -1,9 +1,9 @@
-"""Accepting a launch: one durable row with its first events, in a statement shared by everybody who asks at the same moment.
+"""Accepting a launch: one durable row with its first events, in a statement shared by everybody who asks at the same
+moment.
 
-Where the commit is known already and its image too, the launch begins in `launching`: nothing has to be resolved or built, and the worker is
-not troubled. The bounds of `limits` are counted in the same statement, so that a flood cannot slip through between a look and
-a write.
-"""
+Where the commit is known already and its image too, the launch begins in `launching`: nothing has to be resolved or
+built, and the worker is not troubled. The bounds of `limits` are counted in the same statement, so that a flood
+cannot slip through between a look and a write. """
 
 import hashlib
 import json
@@ -25,7 +25,9 @@ from services.states import LaunchState
 
 @dataclass(frozen=True, slots=True)
 class NewLaunch:
-    """A launch that somebody asks for, under an id that its maker has chosen. `caller` scopes idempotency keys; `client` is the address that limits count."""
+    """A launch that somebody asks for, under an id that its maker has chosen. `caller` scopes idempotency keys;
+    `client` is the address that limits count.
+    """
 
     id: str
     spec: Spec

@@ -59,7 +59,8 @@ async def _position(db: Database, row: Mapping[str, Any]) -> int | None:
         return int((await db.rows(sa.text(statement), {"due": row["due"]}))[0].n)
     if row["state"] == "building" and row["build"]:
         statement = """
-            SELECT count(*) AS n FROM build b, build mine WHERE mine.id = :id AND mine.state = 'queued' AND b.state = 'queued' AND b.due < mine.due
+            SELECT count(*) AS n FROM build b, build mine
+            WHERE mine.id = :id AND mine.state = 'queued' AND b.state = 'queued' AND b.due < mine.due
         """
         return int((await db.rows(sa.text(statement), {"id": row["build"]}))[0].n)
     return None

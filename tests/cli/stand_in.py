@@ -33,7 +33,12 @@ if "--child" in words:
 if "--stubborn" in words:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
-    signal.signal(signal.SIGTERM, lambda *_: (tell("stopped"), sys.exit(0)))
+
+    def end(*_: object) -> None:
+        tell("stopped")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
 print("up and running", flush=True)
 while True:
     signal.pause()

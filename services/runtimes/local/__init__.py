@@ -1,1 +1,3 @@
-"""The runtime `local`: repositories built with uv and run in bubblewrap sandboxes on this machine, without containers."""
+"""The runtime `local`: repositories built with uv and run in bubblewrap sandboxes on this machine, without
+containers.
+"""

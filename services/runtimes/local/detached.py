@@ -1,9 +1,8 @@
 """Starting, finding and stopping sandboxes that run under a shim of their own.
 
-The directory is the handle: everything a later process needs to know stands in it, so worker, hub, reaper and `up` use the
-same functions and none of them has to be the one that started it. All verbs are idempotent and blocking (a start takes
-about 40 ms); on an event loop call them through `asyncio.to_thread`.
-"""
+The directory is the handle: everything a later process needs to know stands in it, so worker, hub, reaper and `up`
+use the same functions and none of them has to be the one that started it. All verbs are idempotent and blocking (a
+start takes about 40 ms); on an event loop call them through `asyncio.to_thread`. """
 
 import fcntl
 import json

@@ -1,13 +1,12 @@
 """The only way out of a sandbox: an HTTP proxy on unix sockets that obeys the egress rule.
 
-`python -m services.runtimes.local.egress_proxy` listens on three sockets, one for each purpose (fetch, build, server), which
-are bound into sandboxes of that kind. It understands CONNECT and plain HTTP requests with an absolute address; it looks names
-up itself, checks every address and connects to the checked ones. One request per connection: a client that wants another
-opens another, so nothing that follows on an open connection can lead elsewhere.
+`python -m services.runtimes.local.egress_proxy` listens on three sockets, one for each purpose (fetch, build,
+server), which are bound into sandboxes of that kind. It understands CONNECT and plain HTTP requests with an absolute
+address; it looks names up itself, checks every address and connects to the checked ones. One request per connection:
+a client that wants another opens another, so nothing that follows on an open connection can lead elsewhere.
 
-Who may speak to it is read from the socket (SO_PEERCRED): our own account and the accounts of builds and servers. Connections
-are bounded per sandbox and in sum. Addresses are never logged with their path or query.
-"""
+Who may speak to it is read from the socket (SO_PEERCRED): our own account and the accounts of builds and servers.
+Connections are bounded per sandbox and in sum. Addresses are never logged with their path or query. """
 
 import asyncio
 import os

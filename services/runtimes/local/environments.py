@@ -1,9 +1,8 @@
 """Environments: complete, immutable Python installations, found by the key of what they were made of.
 
-An environment is made somewhere else and enters the store by one rename, so there is never half a one. Making a key anew
-(a rebuild, or inputs without fixed versions that have grown old) adds a generation beside the old one, which images and
-servers may still use; nothing in use is removed.
-"""
+An environment is made somewhere else and enters the store by one rename, so there is never half a one. Making a key
+anew (a rebuild, or inputs without fixed versions that have grown old) adds a generation beside the old one, which
+images and servers may still use; nothing in use is removed. """
 
 import json
 import os
@@ -74,7 +73,9 @@ class EnvironmentStore:
         return Environment(meta["key"], directory, interpreter, meta["pinned"], meta["created"])
 
     def add(self, key: str, made: Path, interpreter: Interpreter, *, pinned: bool) -> Environment:
-        """Take in a directory with a finished `venv` (and `home`); it must be on the same file system and nobody's to write."""
+        """Take in a directory with a finished `venv` (and `home`); it must be on the same file system and nobody's to
+        write.
+        """
         meta = {"key": key, "interpreter": asdict(interpreter), "pinned": pinned, "created": time.time()}
         draft = made / ".meta.json"
         draft.write_text(json.dumps(meta))

@@ -1,9 +1,9 @@
 """A server's home and sandbox: how an image becomes something that runs.
 
-The home starts as the image's content and belongs to the server alone. It is a copy (with shared blocks where the file system
-can), or, where the content is big and everything is one account, an overlay on the content: as root, servers are accounts of
-their own, and the kernel does not copy a file up that belongs to somebody the sandbox does not know.
-"""
+The home starts as the image's content and belongs to the server alone. It is a copy (with shared blocks where the
+file system can), or, where the content is big and everything is one account, an overlay on the content: as root,
+servers are accounts of their own, and the kernel does not copy a file up that belongs to somebody the sandbox does
+not know. """
 
 import json
 import os
@@ -32,7 +32,8 @@ class Home:
 
 
 def prepare_home(record: ImageRecord, directory: Path, uid: int | None, *, overlay: bool = True) -> Home:
-    """Make a server's home below its directory, and note what the server uses; blocking. Called again it finds the home.
+    """Make a server's home below its directory, and note what the server uses; blocking. Called again it finds the
+    home.
 
     `overlay` says whether the kernel permits one (`probe.overlays`).
     """
@@ -67,10 +68,11 @@ def server_sandbox(
     processes: int = 0,
     online: bool = True,
 ) -> Sandbox:
-    """The sandbox of a server: home writable, environment read-only, `sockets` at /run/server, network by the rule `server`.
+    """The sandbox of a server: home writable, environment read-only, `sockets` at /run/server, network by the rule
+    `server`.
 
-    `command` is what repo2docker's image would run, such as ("jupyter", "lab", …); a start script is put in front of it.
-    """
+    `command` is what repo2docker's image would run, such as ("jupyter", "lab", …); a start script is put in front of
+    it. """
     if record.start:
         command = (f"{HOME}/{record.start}", *command)
     binds = (*home.binds, Bind(str(record.environment.venv), VENV), Bind(str(sockets), SOCKETS, writable=True))

@@ -1,7 +1,7 @@
 """Images: what a server is started from. A record in a directory made of the image's name, and the content beside it.
 
-An image is small: it points to an environment, which many images share, and holds the content of its commit (the checkout,
-or the home as postBuild has left it). It exists only when record, content and environment are all complete.
+An image is small: it points to an environment, which many images share, and holds the content of its commit (the
+checkout, or the home as postBuild has left it). It exists only when record, content and environment are all complete.
 """
 
 import asyncio
@@ -76,7 +76,8 @@ class Images:
         return record
 
     def add(self, image: str, content: Path, environment: Environment, facts: Mapping[str, Any]) -> ImageRecord:
-        """Take in a finished content directory (same file system, nobody's to write) under a name; replaces an older one.
+        """Take in a finished content directory (same file system, nobody's to write) under a name; replaces an older
+        one.
 
         `facts` are start, commit, repo_url. Blocking.
         """

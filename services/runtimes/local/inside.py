@@ -4,13 +4,13 @@
     inside.py LIMIT step NAME          run one of our own steps (`steps/NAME.py`), without another interpreter's start
     inside.py connect HOST PORT        what GIT_PROXY_COMMAND runs for git:// addresses
 
-The sandbox has a network of its own with nothing in it. A forwarder on 127.0.0.1:3128, named by the proxy variables, hands
-every connection to the socket of the egress proxy, which stands outside and decides. LIMIT is the number of processes and
-threads; it is set here because the count of RLIMIT_NPROC begins at zero in the sandbox's own user namespace.
+The sandbox has a network of its own with nothing in it. A forwarder on 127.0.0.1:3128, named by the proxy variables,
+hands every connection to the socket of the egress proxy, which stands outside and decides. LIMIT is the number of
+processes and threads; it is set here because the count of RLIMIT_NPROC begins at zero in the sandbox's own user
+namespace.
 
-Standard library only, one thread; nothing here guards anything: the sandbox's program may kill it and talk to the socket
-itself, and gets no further than the egress proxy lets it.
-"""
+Standard library only, one thread; nothing here guards anything: the sandbox's program may kill it and talk to the
+socket itself, and gets no further than the egress proxy lets it. """
 
 import os
 import resource

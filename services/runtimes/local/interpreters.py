@@ -1,9 +1,8 @@
 """The Python interpreters that environments can be made with: those installed on this machine.
 
-Looked for are, in order of preference for one version: what `local.pythons` names, those that uv manages, the one we run on
-and its neighbours (pyenv), the system's. Started as root, one that only root can read is copied into the home when it is
-first used.
-"""
+Looked for are, in order of preference for one version: what `local.pythons` names, those that uv manages, the one we
+run on and its neighbours (pyenv), the system's. Started as root, one that only root can read is copied into the home
+when it is first used. """
 
 import glob
 import json
@@ -86,7 +85,8 @@ def for_programs(interpreters: tuple[Interpreter, ...], store: Path) -> Interpre
 def choose(
     interpreters: tuple[Interpreter, ...], version: str, *, default: str = ""
 ) -> tuple[Interpreter | None, str]:
-    """The interpreter for a version ("3.11", "3.11.7" or "" for none named) and a sentence where it is not the obvious one.
+    """The interpreter for a version ("3.11", "3.11.7" or "" for none named) and a sentence where it is not the
+    obvious one.
 
     Pure. None means that the version is not to be had here; the sentence says what is.
     """

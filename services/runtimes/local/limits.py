@@ -42,7 +42,9 @@ def _counted(text: str, key: str) -> int:
 
 
 class Group:
-    """The control group of one sandbox: a directory per hierarchy (version 1) or one (version 2); perhaps none at all."""
+    """The control group of one sandbox: a directory per hierarchy (version 1) or one (version 2); perhaps none at
+    all.
+    """
 
     def __init__(self, memory: list[str], pids: list[str], cpu: list[str]) -> None:
         self.memory, self.pids, self.cpu = memory, pids, cpu
@@ -169,7 +171,9 @@ def _may_enter(directory: str) -> bool:
 
 
 def make_group(name: str, *, memory: int, processes: int, cpus: float) -> Group:
-    """A group with these limits, as far as this machine allows; `memory` and `pids` of it are empty where it does not."""
+    """A group with these limits, as far as this machine allows; `memory` and `pids` of it are empty where it does
+    not.
+    """
     # Room for bubblewrap's own processes and `inside`, so that the figure means what the sandbox's program may have.
     processes = processes + 4 if processes else 0
     if os.path.isdir(f"{ROOT}/memory") and os.path.isdir(f"{ROOT}/pids"):

@@ -1,9 +1,9 @@
 """Our own programs as sandboxes see them: one read-only directory, bound at `sandbox.PROGRAMS`.
 
-A copy, because the checkout may lie where a sandbox's account cannot read, and because a running build keeps the programs
-it started with when Dockyard is updated: the directory's name is the digest of its content. Two pure Python packages that
-our steps use go along (packaging, ruamel.yaml); nothing else of our installation is visible in a sandbox.
-"""
+A copy, because the checkout may lie where a sandbox's account cannot read, and because a running build keeps the
+programs it started with when Dockyard is updated: the directory's name is the digest of its content. Two pure Python
+packages that our steps use go along (packaging, ruamel.yaml); nothing else of our installation is visible in a
+sandbox. """
 
 import hashlib
 import importlib.util

@@ -5,8 +5,8 @@ loopback of the host), no capability, no further user namespaces, no environment
 listed directories are added. `options` is pure, so what a sandbox may see is a table in a test.
 
 The options go to bubblewrap through a file descriptor (`--args`) instead of the command line, which every user of the
-machine can read. Changing the uid, limits and the seccomp filter belong to the shim, which starts bubblewrap. The only way
-out is the egress proxy's socket; see `inside` and `egress_proxy`.
+machine can read. Changing the uid, limits and the seccomp filter belong to the shim, which starts bubblewrap. The
+only way out is the egress proxy's socket; see `inside` and `egress_proxy`.
 
 What this does not give: protection from bugs of the kernel itself, and disk quotas (the shim watches instead).
 """
@@ -48,7 +48,9 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A directory that stays as it is, with every change going to `upper`; `work` is empty and on the same file system."""
+    """A directory that stays as it is, with every change going to `upper`; `work` is empty and on the same file
+    system.
+    """
 
     lower: str
     upper: str

@@ -1,13 +1,13 @@
 """The shim: runs one sandbox detached from whoever started it, and leaves its whole story in files.
 
-`python -I -S shim.py DIRECTORY` reads `DIRECTORY/spec.json`, leaves the caller's session, and then stands alone: worker and
-hub may die and come back, they find `lock` (held while the shim lives), `pid` (pid and start time) and, at the end, `exit`.
-It enforces what the caller could not while it is away: the deadline, the time without output, the size of the log, memory
-and disk. Standard library only, one thread, no network, so that it can keep root where the caller has root (it needs it to
-change the uid and to make control groups) and so that it costs a few megabytes.
+`python -I -S shim.py DIRECTORY` reads `DIRECTORY/spec.json`, leaves the caller's session, and then stands alone:
+worker and hub may die and come back, they find `lock` (held while the shim lives), `pid` (pid and start time) and, at
+the end, `exit`. It enforces what the caller could not while it is away: the deadline, the time without output, the
+size of the log, memory and disk. Standard library only, one thread, no network, so that it can keep root where the
+caller has root (it needs it to change the uid and to make control groups) and so that it costs a few megabytes.
 
-If the shim itself is killed, bubblewrap dies with it (`--die-with-parent`) and everything in the sandbox with bubblewrap.
-"""
+If the shim itself is killed, bubblewrap dies with it (`--die-with-parent`) and everything in the sandbox with
+bubblewrap. """
 
 import ctypes
 import fcntl

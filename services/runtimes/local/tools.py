@@ -1,8 +1,8 @@
 """The outside programs that sandboxes need, at paths that the account of a sandbox can read.
 
-Our own installation may lie where only its owner can look (the home of root has mode 0700), while a build or server runs
-as an account of its own. What such an account must read is copied into the home once, under a name made of its origin.
-"""
+Our own installation may lie where only its owner can look (the home of root has mode 0700), while a build or server
+runs as an account of its own. What such an account must read is copied into the home once, under a name made of its
+origin. """
 
 import hashlib
 import os

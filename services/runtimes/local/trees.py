@@ -1,8 +1,9 @@
-"""Trees of files that a repository's code has written: measuring, copying and removing them, making them nobody's to write.
+"""Trees of files that a repository's code has written: measuring, copying and removing them, making them nobody's to
+write.
 
-The work is left to coreutils and findutils, which never follow symbolic links inside a tree and do not mind names, modes or a
-depth made to hurt (Python's own rmtree gives up at a thousand levels). Nothing may run in a tree meanwhile.
-"""
+The work is left to coreutils and findutils, which never follow symbolic links inside a tree and do not mind names,
+modes or a depth made to hurt (Python's own rmtree gives up at a thousand levels). Nothing may run in a tree
+meanwhile. """
 
 import os
 import stat
@@ -45,7 +46,9 @@ def settle(tree: Path) -> None:
 
 
 def copy(source: Path, target: Path, uid: int | None) -> None:
-    """Copy what is in `source` into the existing directory `target`, as an account of the host, sharing blocks where possible."""
+    """Copy what is in `source` into the existing directory `target`, as an account of the host, sharing blocks where
+    possible.
+    """
     _run("cp", "-a", "--no-preserve=ownership", "--reflink=auto", "--", f"{source}/.", str(target), uid=uid)
 
 

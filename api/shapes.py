@@ -1,0 +1,79 @@
+"""From rows to the bodies of the API: what is shown of a launch, a build, a server, and to whom."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from api.bodies import Build, Launch, Reason, Server
+from services.errors import BadRequest
+from services.names import server_id
+from services.secrets import Secret
+from services.usecases.read import LaunchView
+
+_STOPPED = {
+    "idle": "The server was stopped because nobody used it.", "max-age": "The server was stopped because its time was over.",
+    "user": "The server was stopped on request.", "lost": "The server is gone.",
+}
+_LAUNCH = ("id", "state", "target", "provider", "spec", "repo", "created_at", "ref", "resolved_ref", "ref_url", "repo_url",
+           "image", "build", "attempt", "build_only")
+_BUILD = ("id", "state", "image", "repo_url", "created_at", "attempt", "generation", "environment", "lines", "started_at",
+          "ended_at")
+
+
+def _reason(row: Mapping[str, Any]) -> Reason | None:
+    if row["reason"]:
+        return Reason(**{key: str(row["reason"].get(key) or "") for key in ("code", "message", "hint")})
+    stopped = row.get("stop_reason")
+    return Reason(code=stopped, message=_STOPPED.get(stopped, "")) if stopped else None
+
+
+def launch(row: Mapping[str, Any], **more: Any) -> Launch:
+    """A launch without what opens its server: for lists."""
+    options = row["options"] or {}
+    return Launch(
+        **{key: row[key] for key in _LAUNCH}, urlpath=str(options.get("urlpath") or ""), reason=_reason(row), **more,
+    )
+
+
+def held_launch(view: LaunchView, secret: Secret, build_state: str | None, estimate: float | None) -> Launch:
+    """A launch for whoever holds its id: with the server's address and token while it is ready."""
+    row = view.row
+    opens: dict[str, Any] = {}
+    if row["state"] == "ready":
+        opens = {"url": row["url"], "token": secret.server_token(server_id(row["id"], row["attempt"]))}
+    return launch(
+        row, timings=dict(view.timings), position=None if view.position is None else view.position + 1,
+        build_state=build_state, estimate_seconds=estimate, **opens,
+    )
+
+
+def build(row: Mapping[str, Any]) -> Build:
+    """A build."""
+    return Build(**{key: row[key] for key in _BUILD}, ref=row["commit"], reason=_reason(row))
+
+
+def server(row: Mapping[str, Any]) -> Server:
+    """A server."""
+    return Server(
+        id=row["id"], state=row["state"], image=row["image"], launch=row["launch"], user=row["user_name"],
+        started_at=row["started_at"], last_activity=row["last_activity"],
+    )
+
+
+def cursor(at: datetime, row_id: str) -> str:
+    """Where the next part of a list begins: opaque to clients."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> tuple[datetime, str]:
+    """The time and id of the last row seen; raises `BadRequest`."""
+    try:
+        at, _, row_id = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
+        found = datetime.fromisoformat(at)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("This cursor is not one of ours.") from error
+    if found.tzinfo is None or not row_id:
+        raise BadRequest("This cursor is not one of ours.")
+    return found, row_id
