@@ -1,9 +1,9 @@
 """Load of one sort: ask for a launch whose image exists, wait for `ready`, at once ask again.
 
-A closed loop of so many clients, each with a new TCP connection per stream as browsers have, written on `asyncio.Protocol`
-so that the client (about 65 µs per stream) is not what is measured. Latency is from `connect()` until the bytes of `ready`
-have arrived. Source addresses change among 127.0.0.2–9, because one address has only some 28,000 ports and each rests for a
-minute after its use.
+A closed loop of so many clients, each with a new TCP connection per stream as browsers have, written on
+`asyncio.Protocol` so that the client (about 65 µs per stream) is not what is measured. Latency is from
+`connect()` until the bytes of `ready` have arrived. Source addresses change among 127.0.0.2–9, because one
+address has only some 28,000 ports and each rests for a minute after its use.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """A hub that starts nothing: the part of JupyterHub's REST API that a launch uses, at the cost of a few bytes.
 
-It stands in for JupyterHub where the launcher and the api are measured, because a real hub allows some tens of launches per
-second and would be all that is seen. So it is written on `asyncio.Protocol`: one request costs about 25 µs. It can be slow
-(`delay` seconds until a server is ready) and can fail (every n-th start is refused, every n-th server never comes up).
+It stands in for JupyterHub where the launcher and the api are measured, because a real hub allows some tens
+of launches per second and would be all that is seen. So it is written on `asyncio.Protocol`: one request
+costs about 25 µs. It can be slow (`delay` seconds until a server is ready) and can fail (every n-th start is
+refused, every n-th server never comes up).
 
     python -m bench.mock_hub --port 8081            on TCP, below /hub/api/
     python -m bench.mock_hub --socket /tmp/hub.sock on a unix socket

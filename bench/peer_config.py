@@ -3,8 +3,9 @@
     HUB=http://127.0.0.1:8081/hub/api/ python -m binderhub -f bench/peer_config.py --port 8585
     python -m bench launches --peer http://127.0.0.1:8585
 
-It is as fast as BinderHub can be: every image is found without asking a registry, nothing is limited or counted, no
-Kubernetes is asked for quotas, and it is not in debug mode. What remains is its own path from the request to `ready`.
+It is as fast as BinderHub can be: every image is found without asking a registry, nothing is limited or
+counted, no Kubernetes is asked for quotas, and it is not in debug mode. What remains is its own path from the
+request to `ready`.
 """
 
 import os

@@ -1,0 +1,33 @@
+"""`python -m bench NAME`, also as `./dockyard bench NAME`."""
+
+import argparse
+import sys
+from importlib import import_module
+
+BENCHES = {
+    "launches": "found image to `ready`, against a hub that starts nothing",
+    "watchers": "many watchers of one build: lines received, lag, memory",
+    "idle": "memory and CPU of everything when nobody uses it",
+    "cold": "from nothing to healthy, first and second launch of a repository",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one bench; 0 if all its checks held."""
+    parser = argparse.ArgumentParser(prog="bench", description="Measure Dockyard; everything stops by itself.")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, about in BENCHES.items():
+        module = import_module(f"bench.{name}")
+        sub = names.add_parser(name, help=about, description=module.__doc__)
+        sub.add_argument("-n", "--runs", type=int, default=3, help="runs of each measurement; the median counts")
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        module.arguments(sub)
+        sub.set_defaults(bench=module.bench)
+    args = parser.parse_args(argv)
+    report = args.bench(args)
+    report.print(as_json=args.json)
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

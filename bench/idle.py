@@ -1,0 +1,54 @@
+"""`bench idle`: what a Dockyard costs that nobody uses: memory (PSS) and CPU of every part of the tree of `up`.
+
+It starts one on a new home, waits until it is healthy and a minute more, and then looks. With `--pid` it
+looks at a running `up`.
+"""
+
+import argparse
+import os
+import time
+from contextlib import ExitStack
+
+from bench import machine, stack
+from bench.processes import Meter, usage
+from bench.report import Report
+
+BUDGET = 600  # MB
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench."""
+    parser.set_defaults(runs=1)
+    parser.add_argument("-d", "--seconds", type=float, default=60.0, help="seconds of idleness")
+    parser.add_argument("--pid", type=int, help="look at the `up` with this process id instead of starting one")
+
+
+def bench(args: argparse.Namespace) -> Report:
+    """Measure."""
+    report = Report("idle", machine.describe())
+    memory: dict[str, list[float]] = {}
+    cores: dict[str, list[float]] = {}
+    counts: dict[str, int] = {}
+    for _ in range(args.runs):
+        with ExitStack() as stop:
+            pid = args.pid or stop.enter_context(stack.running(hub=None)).pid
+            meter = Meter.start(pid)
+            time.sleep(args.seconds)
+            shares = meter.shares()
+            for one in usage(pid):
+                counts[one.name] = one.processes
+                memory.setdefault(one.name, []).append(one.pss / 1e6)
+                cores.setdefault(one.name, []).append(1000 * shares.get(one.name, 0.0))
+    for name, values in memory.items():
+        many = f" ({counts[name]} processes)" if counts[name] > 1 else ""
+        report.add(f"{name}{many}", "MB", values)
+    sums = [sum(values) for values in zip(*(v for v in memory.values() if len(v) == args.runs), strict=True)]
+    report.add("memory in all (PSS)", "MB", sums)
+    for name, values in sorted(cores.items(), key=lambda item: -max(item[1])):
+        if max(values) >= 0.5:
+            report.add(f"CPU of {name}", "ms/s", values)
+    report.add("CPU in all", "ms/s", [sum(v) for v in zip(*cores.values(), strict=True)])
+    user = "root" if os.geteuid() == 0 else "an ordinary user"
+    report.notes.append(f"started by {user}; looked at after {args.seconds:.0f} s without a request")
+    report.check(f"at most {BUDGET} MB in all", max(sums) <= BUDGET)
+    return report

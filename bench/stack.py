@@ -1,0 +1,160 @@
+"""The whole of Dockyard, started for a bench: the real `up` with everything durable, but a hub that starts nothing.
+
+What is measured is what a user gets: the embedded Postgres and Valkey, api, worker, launcher and reaper as
+`up` runs them. Only the hub (`mock_hub`) and the builds (runtime `fake`) are stand-ins, and the limits per
+address are off because all load comes from this machine.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.embedded.account import service_account
+from cli.embedded.home import open_home
+from cli.embedded.places import socket_url
+from cli.embedded.postgres import Postgres
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+UNLIMITED = {
+    "DOCKYARD_LIMITS_OPEN_PER_CLIENT": "0", "DOCKYARD_LIMITS_OPEN_TOTAL": "0", "DOCKYARD_LIMITS_SERVERS_TOTAL": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running Dockyard."""
+
+    url: str  # of the front door, without a trailing slash
+    home: Path
+    pid: int  # of `up`: the root of the tree
+    admin_token: str
+
+    def database_url(self) -> str:
+        """Its database, as asyncpg's address."""
+        home = open_home(self.home, service_account())
+        server = Postgres(home.path / "pg", home.directory("run/pg"), home.secret("postgres"), home.account)
+        return server.url().replace("postgresql+asyncpg://", "postgresql://")
+
+
+@contextmanager
+def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] | None = ()) -> Iterator[Stack]:
+    """A Dockyard in a new home, gone afterwards; `hub` has the options of the mock hub, None for the real one.
+
+    Raises `RuntimeError` with the last words of what did not start.
+    """
+    home = Path(tempfile.mkdtemp(prefix="dockyard-bench-"))
+    home.chmod(0o755)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("DOCKYARD_")}
+    environ |= {"PYTHONPATH": str(CHECKOUT), "DOCKYARD_AUTH_ADMIN_TOKEN": secrets.token_hex(16)}
+    environ |= settings or {}
+    try:
+        if hub is None:
+            with _up(home, environ) as stack:
+                yield stack
+            return
+        with _mock_hub(home / "mock.sock", hub) as address:
+            environ |= {
+                "DOCKYARD_HUB_URL": address, "DOCKYARD_HUB_PUBLIC_URL": "http://localhost:1/",
+                "DOCKYARD_HUB_TOKEN": "bench", "DOCKYARD_RUNTIME_NAME": "fake", **UNLIMITED,
+            }
+            with _up(home, environ) as stack:
+                yield stack
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _mock_hub(path: Path, options: tuple[str, ...]) -> Iterator[str]:
+    words = [sys.executable, "-m", "bench.mock_hub", "--socket", str(path), *options]
+    process = subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith(b"listening"):
+            raise RuntimeError("The mock hub did not start.")
+        path.chmod(0o666)  # the launcher may run as another account
+        yield f"{socket_url(path)}/hub/api/"
+    finally:
+        end(process)
+
+
+@contextmanager
+def _up(home: Path, environ: Mapping[str, str]) -> Iterator[Stack]:
+    port, log = free_ports(), home / "up.log"
+    words = [sys.executable, "-P", "-m", "cli", "up", "--port", str(port), "--home", str(home)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, cwd=CHECKOUT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )
+    try:
+        stack = Stack(f"http://127.0.0.1:{port}", home, process.pid, environ["DOCKYARD_AUTH_ADMIN_TOKEN"])
+        wait_healthy(stack.url, process, log)
+        yield stack
+    finally:
+        end(process)
+
+
+def wait_healthy(url: str, process: subprocess.Popen[bytes], log: Path, *, patience: float = 120.0) -> float:
+    """Wait until /health is 200; the seconds that it took."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < patience:
+        if process.poll() is not None:
+            break
+        if health(url) == 200:
+            return time.monotonic() - begun
+        time.sleep(0.05)
+    raise RuntimeError(f"Dockyard did not become healthy:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def health(url: str) -> int:
+    """The status of /health, 0 where nobody answers. Goes around any proxy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def end(process: "subprocess.Popen[bytes]", grace: float = 15.0) -> None:
+    """Ask a process to end, then make it end together with its group."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_ports() -> int:
+    """A port that is free together with the one behind it."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+    raise RuntimeError("No two free ports next to each other.")
+
+
+def pin(cpus: str | None) -> None:
+    """Let this process and what it starts from now on run on these cores only, such as "0" or "0,1"."""
+    if cpus:
+        os.sched_setaffinity(0, {int(number) for number in cpus.split(",")})
+
