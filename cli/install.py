@@ -63,11 +63,25 @@ def alone(venv: Path) -> Iterator[None]:
 
 def complete(venv: Path, checkout: Path, lock: str) -> bool:
     """Whether the environment was made from this very lock and its interpreter still runs."""
+    return same(venv / lock, checkout / lock) and usable(venv)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two files can be read and are equal."""
     try:
-        same = (venv / lock).read_bytes() == (checkout / lock).read_bytes()
+        return one.read_bytes() == other.read_bytes()
     except OSError:
         return False
-    return same and usable(venv)
+
+
+def forget_bytecode(venv: Path) -> None:
+    """Remove all bytecode before packages are replaced.
+
+    Python trusts bytecode whose source has the noted time and size, and in wheels all files may have the same time: a new
+    file of the old one's length would run as the old one.
+    """
+    for directory in list(venv.rglob("__pycache__")):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def usable(venv: Path) -> bool:
@@ -154,6 +168,8 @@ def install(venv: Path, checkout: Path, lock: str) -> None:
         uv = str(venv / "bin/uv")
     if fresh:
         make(venv, log, uv)
+    elif any((venv / name).exists() and not same(venv / name, checkout / name) for name in LOCKS):
+        forget_bytecode(venv)
     for name in LOCKS:
         (venv / name).unlink(missing_ok=True)
     pins = checkout / lock
