@@ -18,8 +18,9 @@ import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from typing import cast
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import uvloop
 
@@ -77,6 +78,17 @@ class Hub:
             "servers": servers,
         }
 
+    def page(self, query: str, now: float) -> dict[str, object]:
+        """A page of the users, as JupyterHub's paginated answers have it."""
+        asked = dict(parse_qsl(query))
+        offset, limit = int(asked.get("offset", 0)), int(asked.get("limit", 50))
+        active = asked.get("state") == "active"
+        names = (name for name, servers in self.users.items() if servers or not active)
+        found = list(islice(names, offset, offset + limit + 1))
+        more = {"offset": offset + limit, "limit": limit} if len(found) > limit else None
+        items = [self.model(name, now) for name in found[:limit]]
+        return {"items": items, "_pagination": {"offset": offset, "limit": limit, "next": more}}
+
     @staticmethod
     def url(user: str, server: str) -> str:
         """The path of a server."""
@@ -112,9 +124,10 @@ class Connection(asyncio.Protocol):
                 return
             self._buffer = self._buffer[end + 4 + length :]
             method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-            self._answer(method, target.partition("?")[0])
+            path, _, query = target.partition("?")
+            self._answer(method, path, query)
 
-    def _answer(self, method: str, path: str) -> None:
+    def _answer(self, method: str, path: str, query: str) -> None:
         hub, parts = self._hub, path.split("/hub/api", 1)[-1].strip("/").split("/")
         hub.counts[f"{method} {'/'.join(parts[0:1] + parts[2:3])}"] += 1
         user = unquote(parts[1]) if len(parts) > 1 else ""
@@ -126,7 +139,7 @@ class Connection(asyncio.Protocol):
             case "GET", ["counts"]:
                 self._send(200, dict(hub.counts))
             case "GET", ["users"]:
-                self._send(200, [hub.model(name, now) for name in hub.users])
+                self._send(200, hub.page(query, now))
             case "POST", ["users", _]:
                 if user in hub.users:
                     self._send(409, {"status": 409, "message": f"User {user} already exists"})

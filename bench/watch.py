@@ -40,8 +40,8 @@ class Crowd:
     target: Target
     schedule: Schedule
     watchers: list["Watcher"] = field(default_factory=list)
-    lags: array[float] = field(default_factory=lambda: array("f"))  # seconds, of lines made while watching
-    readied: array[float] = field(default_factory=lambda: array("f"))  # seconds from the last line to `ready`
+    lags: "array[float]" = field(default_factory=lambda: array("f"))  # seconds, of lines made while watching
+    readied: "array[float]" = field(default_factory=lambda: array("f"))  # seconds from the last line to `ready`
     failures: Counter[str] = field(default_factory=Counter)
     open: int = 0
     connect_seconds: float = 0.0

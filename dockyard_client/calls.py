@@ -24,6 +24,7 @@ def create_launch(
     provider: str | None = None,
     spec: str | None = None,
     build_only: bool = False,
+    rebuild: bool = False,
     env: Mapping[str, str] | None = None,
     urlpath: str | None = None,
     idempotency_key: str | None = None,
@@ -35,6 +36,7 @@ def create_launch(
         provider: prefix such as "gh"; together with `spec`, instead of `link`.
         spec: what follows the prefix in a launch link, quoted as there.
         build_only: make the image, start no server.
+        rebuild: make the image even if it exists, without any cache.
         env: variables for the server, of those that the service allows.
         urlpath: what to open in the server, such as "lab/tree/index.ipynb".
         idempotency_key: the same key gives the same launch; one is made when there is none.
@@ -43,8 +45,8 @@ def create_launch(
     if (link is None) == (provider is None or spec is None):
         raise ValueError("Give either a link, or a provider and a spec.")
     body: dict[str, Any] = {"link": link} if link is not None else {"provider": provider, "spec": spec}
-    options = {"build_only": build_only or None, "env": dict(env) if env else None, "urlpath": urlpath}
-    body |= {key: value for key, value in options.items() if value is not None}
+    options = {"build_only": build_only, "rebuild": rebuild, "env": dict(env or {}), "urlpath": urlpath}
+    body |= {key: value for key, value in options.items() if value}
     headers = {"idempotency-key": idempotency_key or secrets.token_hex(16)}
     return call(Request("POST", f"{API}/launches", json=body, headers=headers), lambda b: one(Launch, b))
 
@@ -55,15 +57,19 @@ def get_launch(launch: str) -> Talk[Any, Launch]:
 
 
 def list_launches(
-    *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+    *, state: str | None = None, provider: str | None = None, repo: str | None = None, limit: int | None = None,
+    cursor: str | None = None,
 ) -> Talk[Any, Page[Launch]]:
-    """A page of launches, newest first; needs the admin scope to see those of others."""
-    return call(_list("launches", state, limit, cursor), lambda b: page(Launch, b))
+    """A page of launches, newest first; `repo` is the name for people. Needs the admin scope."""
+    request = _list("launches", limit, cursor, state=state, provider=provider, repo=repo)
+    return call(request, lambda b: page(Launch, b))
 
 
-def each_launch(*, state: str | None = None) -> Talk[Launch, None]:
+def each_launch(
+    *, state: str | None = None, provider: str | None = None, repo: str | None = None
+) -> Talk[Launch, None]:
     """All launches, page by page."""
-    return _each(lambda cursor: list_launches(state=state, cursor=cursor))
+    return _each(lambda cursor: list_launches(state=state, provider=provider, repo=repo, cursor=cursor))
 
 
 def launch_events(launch: str, after: str = "") -> Talk[Event, None]:
@@ -95,7 +101,7 @@ def list_builds(
     *, state: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Talk[Any, Page[Build]]:
     """A page of builds, newest first; needs the admin scope."""
-    return call(_list("builds", state, limit, cursor), lambda b: page(Build, b))
+    return call(_list("builds", limit, cursor, state=state), lambda b: page(Build, b))
 
 
 def each_build(*, state: str | None = None) -> Talk[Build, None]:
@@ -119,18 +125,20 @@ def cancel_build(build: str) -> Talk[Any, None]:
     return call(Request("DELETE", _path("builds", build)), lambda _: None)
 
 
-def list_servers(*, limit: int | None = None, cursor: str | None = None) -> Talk[Any, Page[Server]]:
-    """A page of the servers that run; needs the admin scope."""
-    return call(_list("servers", None, limit, cursor), lambda b: page(Server, b))
+def list_servers(
+    *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+) -> Talk[Any, Page[Server]]:
+    """A page of servers, newest first, those that run unless `state` says which; needs the admin scope."""
+    return call(_list("servers", limit, cursor, state=state), lambda b: page(Server, b))
 
 
-def each_server() -> Talk[Server, None]:
+def each_server(*, state: str | None = None) -> Talk[Server, None]:
     """All servers that run, page by page."""
-    return _each(lambda cursor: list_servers(cursor=cursor))
+    return _each(lambda cursor: list_servers(state=state, cursor=cursor))
 
 
 def stop_server(server: str) -> Talk[Any, None]:
-    """Stop a server."""
+    """Stop a server; needs the admin scope, or the server's own token as the client's."""
     return call(Request("DELETE", _path("servers", server)), lambda _: None)
 
 
@@ -165,8 +173,8 @@ def _stream(path: str, query: Mapping[str, str] | None = None, *, safe: bool = T
     return Request("GET", path, query or {}, headers=headers, stream=True, safe=safe)
 
 
-def _list(kind: str, state: str | None, limit: int | None, cursor: str | None) -> Request:
-    query = {"state": state, "limit": None if limit is None else str(limit), "cursor": cursor}
+def _list(kind: str, limit: int | None, cursor: str | None, **where: str | None) -> Request:
+    query = {**where, "limit": None if limit is None else str(limit), "cursor": cursor}
     return Request("GET", f"{API}/{kind}", {key: value for key, value in query.items() if value is not None})
 
 

@@ -38,11 +38,14 @@ class Launch:
     provider: str  # prefix, such as "gh"
     spec: str  # what follows the prefix in the link, still quoted
     created_at: datetime
+    repo: str = ""  # the repository's name for people
     ref: str = ""  # branch, tag or commit that was asked for
     resolved_ref: str | None = None  # the commit it stands for, once known
+    ref_url: str | None = None  # where a person can look at this commit
     repo_url: str | None = None  # without credentials
     image: str | None = None
     build: str | None = None  # id of the build it waits or waited for
+    build_state: str | None = None
     url: str | None = None  # of the server, ends with "/"; only while ready
     token: str | None = field(default=None, repr=False)  # opens the server; only for the holder of the launch
     urlpath: str = ""  # what to open in the server

@@ -1,0 +1,1 @@
+"""The parts of the benches that have to be right for a figure to mean anything."""
