@@ -1,0 +1,36 @@
+"""The providers: one file each, one line each in the table below.
+
+`services.providers.base` says what a provider is, `links` reads what people paste.
+"""
+
+from collections.abc import Callable
+
+from services.errors import Misconfigured
+from services.providers.base import Link, Provider, Resolved, Spec
+from services.providers.gh import GitHub
+from services.providers.gist import Gist
+from services.providers.git import Git
+from services.providers.gl import GitLab
+from services.providers.origin import forges
+from services.settings import EgressSettings, ProviderSettings
+
+_TABLE: dict[str, Callable[[ProviderSettings, EgressSettings], Provider]] = {
+    "gh": GitHub,
+    "gist": Gist,
+    "git": Git,
+    "gl": GitLab,
+}
+
+__all__ = ["Link", "Provider", "Resolved", "Spec", "forges", "make_providers"]
+
+
+def make_providers(providers: ProviderSettings, egress: EgressSettings) -> dict[str, Provider]:
+    """The enabled providers by prefix, in the order of the home page. Raises `Misconfigured`.
+
+    They open connections when they first need one, in the event loop of that moment; close them with
+    `aclose`.
+    """
+    for prefix in providers.enabled:
+        if prefix not in _TABLE:
+            raise Misconfigured(f"Setting providers.enabled: {prefix!r} is unknown; known are {', '.join(_TABLE)}.")
+    return {prefix: _TABLE[prefix](providers, egress) for prefix in providers.enabled}

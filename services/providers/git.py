@@ -1,0 +1,98 @@
+"""Any git repository: `git/<escaped address>/ref`.
+
+The address is http, https, git or ssh (also `user@host:path`) and carries no credentials; where its host
+leads is the egress rule's to judge. Refs are asked of the server with `git ls-remote`; a full commit id is
+taken as it is.
+"""
+
+import re
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlunsplit
+
+from services.egress import Purpose, Rule
+from services.errors import BadSpec, Unresolved
+from services.providers.base import Link, Resolved, Spec
+from services.providers.git_remote import GitRemote
+from services.providers.grammar import checked_raw, checked_ref, commit_id, git_url, malformed, not_resolved, unquoted
+from services.providers.pages import page
+from services.settings import EgressSettings, ProviderSettings
+
+# Pages of other forges: GitLab's of one's own, Gitea's and Forgejo's, Bitbucket's.
+_GITLAB = re.compile(r"(/.+?)/-/((?:tree|blob|raw|commit)/.+)")
+_GITEA = re.compile(r"(/[^/]+/[^/]+)/(?:src|raw)/(?:branch|tag|commit)/([^/]+)(?:/(.*))?")
+_BITBUCKET = re.compile(r"(/[^/]+/[^/]+)/src/([^/]+)(?:/(.*))?")
+
+
+class Git:
+    """A git server of any kind."""
+
+    prefix = "git"
+
+    def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
+        self._remote = GitRemote(Rule.make(egress, Purpose.FETCH), timeout=providers.timeout)
+        self.display: dict[str, Any] = {
+            "displayName": "Git repository",
+            "id": "git",
+            "spec": {"validateRegex": r"[^/]+/.+"},
+            "repo": {
+                "label": "Arbitrary git repository URL",
+                "placeholder": "example: http://git.example.com/repo",
+                "urlEncode": True,
+            },
+            "ref": {"enabled": True, "default": "HEAD"},
+        }
+
+    def parse(self, raw: str) -> Spec:
+        """`https%3A%2F%2Fhost%2Fpath/ref`; the ref may have slashes, escaped or not."""
+        raw = checked_raw(raw)
+        quoted, _, ref = raw.partition("/")
+        url = git_url(unquoted(quoted))
+        if not ref:
+            raise malformed("url/ref", raw, f'Did you mean "{raw}/HEAD"?' if "@" not in unquoted(raw) else "")
+        ref = checked_ref(unquoted(ref))
+        commit = commit_id(ref)
+        return Spec(self.prefix, raw, url.text, commit or ref, pinned=commit is not None, extra={"quoted": quoted})
+
+    def pinned(self, spec: Spec) -> Resolved | None:
+        """See `Provider`."""
+        return self._resolved(spec, spec.ref, branch="") if spec.pinned else None
+
+    async def resolve(self, spec: Spec) -> Resolved:
+        """See `Provider`."""
+        if spec.pinned:
+            return self._resolved(spec, spec.ref, branch="")
+        try:
+            tip = await self._remote.tip(git_url(spec.repo), spec.ref)
+        except Unresolved as error:
+            raise Unresolved(not_resolved(self.prefix, spec.raw, str(error))) from error
+        return self._resolved(spec, tip.commit, branch=tip.name, notice=tip.note)
+
+    def recognise(self, url: SplitResult) -> Link | None:
+        """Every address that may be one of a git repository; so this provider must be asked last."""
+        ref, file, directory, note = "HEAD", "", "", ""
+        path = url.path
+        if url.scheme in ("http", "https"):
+            if match := _GITLAB.fullmatch(path):
+                path, (ref, file, directory, note) = match[1], page(unquote(match[2]))
+            elif match := _GITEA.fullmatch(path) or (_BITBUCKET.fullmatch(path) if url.hostname == "bitbucket.org" else None):
+                path, ref, inside = match[1], unquote(match[2]), unquote(match[3] or "")
+                if "." in inside.rsplit("/", 1)[-1]:
+                    file = inside
+                else:
+                    directory = inside
+        address = git_url(urlunsplit((url.scheme, url.netloc, path.rstrip("/"), "", ""))).text
+        if path.strip("/") == "":
+            raise BadSpec("The address of the git repository has no path after its host.")
+        ref = checked_ref(ref)
+        spec = f"{quote(address, safe='')}/{quote(ref, safe='/')}"
+        return Link(self.prefix, address, ref, spec, file, directory, note=note)
+
+    async def aclose(self) -> None:
+        """See `Provider`."""
+        await self._remote.aclose()
+
+    def _resolved(self, spec: Spec, commit: str, *, branch: str, notice: str = "") -> Resolved:
+        return Resolved(
+            ref=commit, spec=f"{spec.extra['quoted']}/{commit}", ref_url=spec.repo, repo_url=spec.repo, slug=spec.repo,
+            notice=notice, branch=branch,
+        )

@@ -1,0 +1,23 @@
+"""The pages of forges: what of a repository a browser's address shows.
+
+Pure. GitHub's words are understood by GitLab (after `/-/`) and by most others.
+"""
+
+
+def page(path: str) -> tuple[str, str, str, str]:
+    """Ref, file, directory and note of what follows a repository in the address of a page."""
+    kind, _, rest = path.partition("/")
+    ref, _, inside = rest.partition("/")
+    match kind:
+        case "blob" | "raw" | "blame" | "edit" if ref:
+            return ref, inside, "", ""
+        case "tree" if ref:
+            note = f'Read as the directory "{inside}" of "{ref}"; if that is one branch, write its slashes as %2F.' if inside else ""
+            return ref, "", inside, note
+        case "commit" | "commits" if ref:
+            return ref, "", "", ""
+        case "releases" if ref == "tag" and inside:
+            return inside, "", "", ""
+        case "pull" if ref.isdecimal():
+            return f"pull/{ref}/head", "", "", ""
+    return "HEAD", "", "", ""
