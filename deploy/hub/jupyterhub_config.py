@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import os
+import threading
 
 import services.settings
 from deploy.hub.pages import NobodyAuthenticator, log_failure
@@ -59,6 +60,12 @@ c.JupyterHub.load_roles = [{
     "scopes": ["admin:users", "admin:servers", "read:hub", "proxy"],
 }]
 
-if settings.runtime.name == "fake":
+if settings.runtime.name == "local":
+    from deploy.hub.local_spawner import LocalSpawner, warm_up
+
+    c.JupyterHub.spawner_class = LocalSpawner
+    c.LocalSpawner.start_timeout = 3600  # it bounds itself, and a turn may be long in coming
+    threading.Thread(target=warm_up, daemon=True).start()
+elif settings.runtime.name == "fake":
     c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
     c.TrivialSpawner.directory = str(directory)

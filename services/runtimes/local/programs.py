@@ -22,7 +22,7 @@ GIT_PROXY = f'#!/bin/sh\nexec {PYTHON} -I -S {PROGRAMS}/inside.py connect "$1" "
 @cache
 def install(directory: Path) -> Path:
     """The directory of the programs below `directory`, made if missing."""
-    files = {"inside.py": (HERE / "inside.py").read_bytes(), "git-proxy": GIT_PROXY.encode()}
+    files = {name: (HERE / name).read_bytes() for name in ("inside.py", "serve.py")} | {"git-proxy": GIT_PROXY.encode()}
     packages = {"steps": HERE / "steps", "packaging": _package("packaging"), "ruamel/yaml": _package("ruamel.yaml")}
     for package, source in packages.items():
         for path in source.glob("*.py"):

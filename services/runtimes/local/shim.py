@@ -228,7 +228,7 @@ class Shim:
                     story += data
                     if not data:
                         selector.unregister(self.status)
-                    if not self.init and b"child-pid" in story:
+                    if not self.init and b"\n" in story:  # bubblewrap writes the line in pieces
                         self.init = int(json.loads(story.splitlines()[0])["child-pid"])
                 else:
                     os.read(wake, 1 << 10)
