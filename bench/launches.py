@@ -59,7 +59,7 @@ async def _measure(args: argparse.Namespace, report: Report, started: stack.Stac
     for clients in (int(word) for word in args.clients.split(",")):
         mine, theirs, cores = [], [], ""
         for _ in range(args.runs):
-            meter = Meter.start(started.pid) if started else None
+            meter = Meter.start(*started.pids) if started else None
             mine.append(await run(ours, clients, args.seconds))
             cores = shares_as_text(meter.shares()) if meter else ""
             if peer is not None:

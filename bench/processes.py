@@ -28,10 +28,10 @@ class Usage:
     cpu: float  # seconds so far
 
 
-def usage(root: int) -> list[Usage]:
-    """The tree under a process, by part, largest first."""
+def usage(*roots: int) -> list[Usage]:
+    """The trees under these processes, by part, largest first."""
     found: dict[str, Usage] = {}
-    for process in _tree(root):
+    for process in (one for root in roots for one in _tree(root)):
         with suppress(psutil.Error, OSError):
             name = part(process.cmdline())
             before = found.get(name, Usage(name, 0, 0, 0, 0.0))
@@ -92,21 +92,23 @@ def _tree(root: int) -> list[psutil.Process]:
 
 @dataclass(slots=True)
 class Meter:
-    """CPU shares of a tree between two moments."""
+    """CPU shares of trees, and of this process as "load", between two moments."""
 
-    root: int
+    roots: tuple[int, ...]
     before: dict[str, float]
     begun: float
 
     @classmethod
-    def start(cls, root: int) -> "Meter":
+    def start(cls, *roots: int) -> "Meter":
         """Begin to measure."""
-        return cls(root, {one.name: one.cpu for one in usage(root)}, time.monotonic())
+        before = {one.name: one.cpu for one in usage(*roots)}
+        return cls(roots, {**before, "load": time.process_time()}, time.monotonic())
 
     def shares(self) -> dict[str, float]:
         """Cores that each part has used since the start, busiest first."""
         spent = time.monotonic() - self.begun
-        found = {one.name: (one.cpu - self.before.get(one.name, 0.0)) / spent for one in usage(self.root)}
+        now = {one.name: one.cpu for one in usage(*self.roots)} | {"load": time.process_time()}
+        found = {name: (cpu - self.before.get(name, 0.0)) / spent for name, cpu in now.items()}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

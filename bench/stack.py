@@ -40,6 +40,12 @@ class Stack:
     home: Path
     pid: int  # of `up`: the root of the tree
     admin_token: str
+    hub_pid: int | None  # of the mock hub
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The roots of everything that was started."""
+        return (self.pid,) if self.hub_pid is None else (self.pid, self.hub_pid)
 
     def database_url(self) -> str:
         """Its database, as asyncpg's address."""
@@ -61,22 +67,22 @@ def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] |
     environ |= settings or {}
     try:
         if hub is None:
-            with _up(home, environ) as stack:
+            with _up(home, environ, None) as stack:
                 yield stack
             return
-        with _mock_hub(home / "mock.sock", hub) as address:
+        with _mock_hub(home / "mock.sock", hub) as (address, hub_pid):
             environ |= {
                 "DOCKYARD_HUB_URL": address, "DOCKYARD_HUB_PUBLIC_URL": "http://localhost:1/",
                 "DOCKYARD_HUB_TOKEN": "bench", "DOCKYARD_RUNTIME_NAME": "fake", **UNLIMITED,
             }
-            with _up(home, environ) as stack:
+            with _up(home, environ, hub_pid) as stack:
                 yield stack
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def _mock_hub(path: Path, options: tuple[str, ...]) -> Iterator[str]:
+def _mock_hub(path: Path, options: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     words = [sys.executable, "-m", "bench.mock_hub", "--socket", str(path), *options]
     process = subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, start_new_session=True)
     try:
@@ -84,13 +90,13 @@ def _mock_hub(path: Path, options: tuple[str, ...]) -> Iterator[str]:
         if not process.stdout.readline().startswith(b"listening"):
             raise RuntimeError("The mock hub did not start.")
         path.chmod(0o666)  # the launcher may run as another account
-        yield f"{socket_url(path)}/hub/api/"
+        yield f"{socket_url(path)}/hub/api/", process.pid
     finally:
         end(process)
 
 
 @contextmanager
-def _up(home: Path, environ: Mapping[str, str]) -> Iterator[Stack]:
+def _up(home: Path, environ: Mapping[str, str], hub_pid: int | None) -> Iterator[Stack]:
     port, log = free_ports(), home / "up.log"
     words = [sys.executable, "-P", "-m", "cli", "up", "--port", str(port), "--home", str(home)]
     with log.open("wb") as output:
@@ -99,7 +105,8 @@ def _up(home: Path, environ: Mapping[str, str]) -> Iterator[Stack]:
             start_new_session=True,
         )
     try:
-        stack = Stack(f"http://127.0.0.1:{port}", home, process.pid, environ["DOCKYARD_AUTH_ADMIN_TOKEN"])
+        token = environ["DOCKYARD_AUTH_ADMIN_TOKEN"]
+        stack = Stack(f"http://127.0.0.1:{port}", home, process.pid, token, hub_pid)
         wait_healthy(stack.url, process, log)
         yield stack
     finally:

@@ -82,9 +82,10 @@ class Crowd:
         """How many watchers got every line exactly once and in order."""
         return sum(1 for watcher in self.watchers if watcher.good and watcher.next == self.schedule.lines + 1)
 
-    def some_lines(self) -> int:
-        """How many watchers got at least one line."""
-        return sum(1 for watcher in self.watchers if watcher.next > 1)
+    def live(self, within: float = 5.0) -> int:
+        """How many of those had the last line within so many seconds of its making."""
+        by, end = self.schedule.made(self.schedule.lines) + within, self.schedule.lines + 1
+        return sum(1 for watcher in self.watchers if watcher.good and watcher.next == end and watcher.last <= by)
 
     def ready(self) -> int:
         """How many streams ended in `ready`."""
@@ -94,7 +95,7 @@ class Crowd:
 class Watcher(asyncio.Protocol):
     """One connection. `next` is the line that has to come next."""
 
-    __slots__ = ("_crowd", "_opened", "_rest", "_transport", "answered", "end", "good", "next")
+    __slots__ = ("_crowd", "_opened", "_rest", "_transport", "answered", "end", "good", "last", "next")
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -103,6 +104,7 @@ class Watcher(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.next = 1
+        self.last = 0.0  # when the last line so far came
         self.good = True
         self.end = b""
 
@@ -125,7 +127,7 @@ class Watcher(asyncio.Protocol):
             return
         self._rest = data[end:]
         for number in _LINE.findall(data[:end]):
-            line = int(number)
+            line, self.last = int(number), now
             if line != self.next:
                 self.good = False
             self.next = line + 1

@@ -80,7 +80,7 @@ async def _measure(args: argparse.Namespace, started: stack.Stack, report: Repor
         crowd = Crowd(Target.of(started.url, path), schedule)
         try:
             await crowd.connect(args.watchers)
-            meter, during = Meter.start(started.pid), memory(api)
+            meter, during = Meter.start(*started.pids), memory(api)
             middle = schedule.made(schedule.lines) - args.seconds / 2
             await _until(middle)
             during = max(during, memory(api))
@@ -96,7 +96,8 @@ async def _measure(args: argparse.Namespace, started: stack.Stack, report: Repor
                  crowd.complete() == wanted)
     report.check(f"{crowd.ready():,} of {wanted:,} streams ended in `ready`", crowd.ready() == wanted)
     return {
-        "watchers with every line": float(crowd.complete()), "streams that ended in `ready`": float(crowd.ready()),
+        "watchers with every line live": float(crowd.live()), "watchers with every line": float(crowd.complete()),
+        "streams that ended in `ready`": float(crowd.ready()),
         "lag p50": quantile(crowd.lags, 0.5), "lag p99": quantile(crowd.lags, 0.99),
         "lag max": quantile(crowd.lags, 1.0), "lag of `ready` p99": quantile(crowd.readied, 0.99),
         "api memory (PSS) per watcher": (during[0] - before[0]) / wanted / 1024,
@@ -115,8 +116,8 @@ async def _peer(args: argparse.Namespace) -> dict[str, float]:
     finally:
         crowd.close()
     return {
-        "watchers with every line": float(crowd.complete()), "streams that ended in `ready`": float(crowd.ready()),
-        "connecting all": crowd.connect_seconds,
+        "watchers with every line live": float(crowd.live()), "watchers with every line": float(crowd.complete()),
+        "streams that ended in `ready`": float(crowd.ready()), "connecting all": crowd.connect_seconds,
     }
 
 
