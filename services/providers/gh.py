@@ -8,7 +8,7 @@ notice, as on every Binder service (without the ten seconds of waiting).
 import re
 from dataclasses import replace
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote
+from urllib.parse import SplitResult, quote
 
 from services.egress import Purpose, Rule
 from services.errors import BadSpec, Unreachable, Unresolved
@@ -107,7 +107,7 @@ class GitHub:
 
     def recognise(self, url: SplitResult) -> Link | None:
         """Pages of repositories, directories, files, commits, tags and pull requests; nbviewer, Colab and raw files too."""
-        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        parts = url.path.strip("/").split("/")
         if url.hostname in _MIRRORS and parts[0] == "github":
             parts = parts[1:]
         elif url.hostname == "raw.githubusercontent.com" and len(parts) > 3:

@@ -73,7 +73,7 @@ class Git:
         path = url.path
         if url.scheme in ("http", "https"):
             if match := _GITLAB.fullmatch(path):
-                path, (ref, file, directory, note) = match[1], page(unquote(match[2]))
+                path, (ref, file, directory, note) = match[1], page(match[2])
             elif match := _GITEA.fullmatch(path) or (_BITBUCKET.fullmatch(path) if url.hostname == "bitbucket.org" else None):
                 path, ref, inside = match[1], unquote(match[2]), unquote(match[3] or "")
                 if "." in inside.rsplit("/", 1)[-1]:

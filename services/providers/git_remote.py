@@ -94,7 +94,10 @@ class GitRemote:
             return f'There is no branch or tag "{ref}" at {url.text}; a commit must be given with all 40 digits.'
         if ref != "HEAD" and "HEAD" in refs.ids:
             return f'There is no branch or tag "{ref}" at {url.text}.'
-        everything = await self._refs(url, [])
+        try:
+            everything = await self._refs(url, [])
+        except DockyardError:
+            return f'There is no "{ref}" at {url.text}.'
         branches = [name.removeprefix("refs/heads/") for name in everything.ids if name.startswith("refs/heads/")]
         if not branches:
             return f"The repository at {url.text} is empty, or is none; push a commit to it first."

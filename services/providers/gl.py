@@ -6,7 +6,7 @@ or not. GitLab answers alike for what does not exist and for what is private.
 
 import re
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote
+from urllib.parse import SplitResult, quote
 
 from services.egress import Purpose, Rule
 from services.errors import BadSpec, Unreachable, Unresolved
@@ -85,13 +85,13 @@ class GitLab:
         """Pages of projects, directories, files, commits, tags and merge requests."""
         if not self._home.is_at(url.hostname, url.port if url.scheme in ("http", "https") else None):
             return None
-        before, _, after = unquote(url.path).partition("/-/")
-        namespace = self._namespace(before.strip("/"))
+        before, _, after = url.path.partition("/-/")
+        namespace = self._namespace(unquoted(before).strip("/"))
         ref, file, directory, note = page(after)
         if match := re.fullmatch(r"merge_requests/(\d+)(/.*)?", after):
             ref = f"merge-requests/{match[1]}/head"
         elif match := re.fullmatch(r"tags/(.+)", after):
-            ref = match[1]
+            ref = unquoted(match[1])
         ref = checked_ref(ref)
         spec = f"{quote(namespace, safe='')}/{quote(ref, safe='/')}"
         return Link(self.prefix, namespace, ref, spec, file, directory, note=note)

@@ -17,7 +17,7 @@ _PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
 _LONGEST = 2048
 _COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _SHORT_COMMIT = re.compile(r"[0-9a-fA-F]{4,39}")
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 _SCP = re.compile(r"([\w\-]+@[\w\-.]+):(.+)", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
@@ -126,7 +126,7 @@ def git_url(text: str) -> GitUrl:
         raise ForbiddenAddress(f"Unsupported git url {shown}, protocol {protocol} not in {', '.join(PROTOCOLS)}")
     if not text[len(protocol) :].startswith("://"):
         raise BadSpec("The address of the git repository is not complete; write it encoded, as https%3A%2F%2Fhost%2Fpath.")
-    if _CONTROL.search(text) or _CONTROL.search(unquote(text)):
+    if " " in text or _CONTROL.search(text) or _CONTROL.search(unquote(text)):
         raise BadSpec("The address of the git repository has a space, a backslash or a control character.")
     return _split(protocol, text)
 

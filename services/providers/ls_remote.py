@@ -158,7 +158,7 @@ def complaint(url: GitUrl, errors: str) -> DockyardError | Moved:
         return ForbiddenAddress(f"{url.protocol}:// addresses are not fetched here; use the https:// address.")
     if status >= 500:
         return Unreachable(f"{url.host} answers with an error of its own ({status}); try again later.")
-    if _says(errors, _UNTRUSTED):
+    if _says(errors, (r"certificate",)):
         return Unreachable(f"{url.host} has no certificate that can be trusted; ask whoever runs it to mend that.")
     if _says(errors, (r"cannot run ssh|ssh: not found|ssh: No such file",)):
         return Unreachable("ssh is not installed where this service runs; use the https:// address of the repository.")
@@ -174,7 +174,6 @@ _REFUSED = (
     r"could not read (Username|Password)", r"terminal prompts disabled", r"Authentication failed", r"Permission denied",
     r"Host key verification failed", r"HTTP Basic: Access denied",
 )
-_UNTRUSTED = (r"certificate", r"SSL_ERROR", r"gnutls_handshake", r"SSL routines", r"SSL connect error")
 
 
 def _says(errors: str, patterns: Sequence[str]) -> bool:

@@ -3,11 +3,13 @@
 Pure. GitHub's words are understood by GitLab (after `/-/`) and by most others.
 """
 
+from urllib.parse import unquote
+
 
 def page(path: str) -> tuple[str, str, str, str]:
-    """Ref, file, directory and note of what follows a repository in the address of a page."""
+    """Ref, file, directory and note of what follows a repository in the address of a page, still percent-encoded."""
     kind, _, rest = path.partition("/")
-    ref, _, inside = rest.partition("/")
+    ref, inside = (unquote(part) for part in (rest.partition("/")[0], rest.partition("/")[2]))
     match kind:
         case "blob" | "raw" | "blame" | "edit" if ref:
             return ref, inside, "", ""

@@ -1,0 +1,71 @@
+"""A forge that answers as recorded, a git server beside it, and providers that lead to both."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from services.providers import Provider, make_providers
+from services.settings import EgressSettings, ProviderSettings
+from tests.gitserver import GitServer, Repo
+from tests.services.providers.stub import Stub, serving
+
+Make = Callable[..., Provider]
+
+
+@pytest.fixture
+async def forge() -> AsyncIterator[Stub]:
+    """The API of GitHub and of GitLab."""
+    async with serving() as stub:
+        stub.record("api.github.com")
+        stub.record("gitlab.com")
+        yield stub
+
+
+@pytest.fixture(scope="session")
+async def git_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitServer]:
+    """One git server for all tests, with the repository o/r: two commits, branches and tags."""
+    root = tmp_path_factory.mktemp("git")
+    repo = Repo.create(root, "o/r")
+    repo.commit({"a.txt": "one\n"})
+    repo.tag("v1", message="annotated")
+    repo.commit({"a.txt": "two\n"})
+    repo.branch("feature/x", "HEAD~1")
+    repo.branch("both", "HEAD~1")
+    repo.tag("both")
+    async with GitServer(root) as server:
+        yield server
+
+
+@pytest.fixture
+def git(git_server: GitServer) -> Iterator[GitServer]:
+    """The git server, without faults and without memory of other tests."""
+    git_server.requests.clear()
+    yield git_server
+    git_server.faults.clear()
+
+
+@pytest.fixture
+def repo(git: GitServer) -> Repo:
+    """o/r; not to be changed."""
+    return Repo(git.root / "o/r")
+
+
+@pytest.fixture
+async def make(forge: Stub, git: GitServer) -> AsyncIterator[Make]:
+    """Make a provider on the stub and the git server, under the production egress rule unless told otherwise."""
+    made: list[Provider] = []
+
+    def build(prefix: str, *, private: bool = False, **settings: object) -> Provider:
+        group = ProviderSettings.model_validate(
+            {
+                "enabled": [prefix], "github_api": forge.url, "gitlab_api": f"{forge.url}/api/v4",
+                "github_host": git.address, "gist_host": git.address, "gitlab_host": git.address, "timeout": 5,
+            }
+            | settings
+        )
+        made.append(make_providers(group, EgressSettings(private=private))[prefix])
+        return made[-1]
+
+    yield build
+    for provider in made:
+        await provider.aclose()
