@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 
 from bench import machine, stack
-from bench.processes import Meter, usage
+from bench.processes import Meter, Tree, home_of
 from bench.report import Report
 
 BUDGET = 600  # MB
@@ -31,11 +31,11 @@ def bench(args: argparse.Namespace) -> Report:
     counts: dict[str, int] = {}
     for _ in range(args.runs):
         with ExitStack() as stop:
-            pid = args.pid or stop.enter_context(stack.running(hub=None)).pid
-            meter = Meter.start(pid)
+            tree = _running(args.pid) if args.pid else stop.enter_context(stack.running(hub=None)).tree
+            meter = Meter.start(tree)
             time.sleep(args.seconds)
-            shares = meter.shares()
-            for one in usage(pid):
+            shares = meter.cores()
+            for one in tree.usage():
                 counts[one.name] = one.processes
                 memory.setdefault(one.name, []).append(one.pss / 1e6)
                 cores.setdefault(one.name, []).append(1000 * shares.get(one.name, 0.0))
@@ -52,3 +52,7 @@ def bench(args: argparse.Namespace) -> Report:
     report.notes.append(f"started by {user}; looked at after {args.seconds:.0f} s without a request")
     report.check(f"at most {BUDGET} MB in all", max(sums) <= BUDGET)
     return report
+
+
+def _running(pid: int) -> Tree:
+    return Tree(pid, home_of(pid))

@@ -14,7 +14,7 @@ import uvloop
 from bench import machine, stack
 from bench.durable import check_launches
 from bench.found import Round, Target, run
-from bench.processes import Meter, shares_as_text
+from bench.processes import Meter
 from bench.report import Report
 
 REPO = "https://example.org/bench/lines-3+slow-0"
@@ -59,9 +59,9 @@ async def _measure(args: argparse.Namespace, report: Report, started: stack.Stac
     for clients in (int(word) for word in args.clients.split(",")):
         mine, theirs, cores = [], [], ""
         for _ in range(args.runs):
-            meter = Meter.start(*started.pids) if started else None
+            meter = Meter.start(started.tree) if started else None
             mine.append(await run(ours, clients, args.seconds))
-            cores = shares_as_text(meter.shares()) if meter else ""
+            cores = str(meter or "")
             if peer is not None:
                 theirs.append(await run(peer, clients, args.seconds))
         rounds += mine

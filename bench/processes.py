@@ -1,12 +1,15 @@
-"""Memory and CPU of a tree of processes, from /proc.
+"""Memory and CPU of a tree of processes, from /proc, by part.
 
 PSS (proportional set size) is what counts for a tree: memory that processes share is divided among them, so
-that the sum is what the machine gives. RSS would count a shared library once per process.
+that the sum is what the machine gives. RSS would count a shared library, and what forked processes have in
+common, once per process. Which part a process is, `up` has written down in `<home>/run/pids`; what a part has
+started counts as that part.
 """
 
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,6 @@ from pathlib import Path
 import psutil
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_MODULES = ("api", "worker", "launcher", "reaper", "deploy.hub", "bench.mock_hub", "services.runtimes.local.egress_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +30,55 @@ class Usage:
     cpu: float  # seconds so far
 
 
-def usage(*roots: int) -> list[Usage]:
-    """The trees under these processes, by part, largest first."""
-    found: dict[str, Usage] = {}
-    for process in (one for root in roots for one in _tree(root)):
-        with suppress(psutil.Error, OSError):
-            name = part(process.cmdline())
-            before = found.get(name, Usage(name, 0, 0, 0, 0.0))
-            pss, rss = memory(process.pid)
-            found[name] = Usage(
-                name, before.processes + 1, before.pss + pss, before.rss + rss, before.cpu + cpu(process.pid)
-            )
-    return sorted(found.values(), key=lambda one: -one.pss)
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The processes of a running Dockyard: `up` and all below it, and others that belong to the bench, by name."""
+
+    up: int
+    home: Path
+    others: tuple[tuple[str, int], ...] = ()
+
+    def usage(self) -> list[Usage]:
+        """What each part takes now, largest first. Needs the accounts of the processes, or root."""
+        found: dict[str, Usage] = {}
+        for name, pid in self._processes():
+            with suppress(OSError):  # it has just ended
+                before = found.get(name, Usage(name, 0, 0, 0, 0.0))
+                pss, rss = memory(pid)
+                found[name] = Usage(name, before.processes + 1, before.pss + pss, before.rss + rss, before.cpu + cpu(pid))
+        return sorted(found.values(), key=lambda one: -one.pss)
+
+    def pids(self, name: str) -> list[int]:
+        """The processes of one part."""
+        return [pid for found, pid in self._processes() if found == name]
+
+    def _processes(self) -> Iterator[tuple[str, int]]:
+        names = _written_down(self.home) | {self.up: "up"} | {pid: name for name, pid in self.others}
+        for root in (self.up, *(pid for _, pid in self.others)):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(root)
+                parents = {one.pid: one.ppid() for one in process.children(recursive=True)}
+                for pid in (root, *parents):
+                    nearest = pid
+                    while nearest not in names:
+                        nearest = parents[nearest]
+                    yield names[nearest], pid
 
 
-def pids(root: int, name: str) -> list[int]:
-    """The processes of one part under a process."""
-    found = []
-    for process in _tree(root):
+def home_of(up: int) -> Path:
+    """The home of a running `up`: as its parts were told."""
+    for process in psutil.Process(up).children():
         with suppress(psutil.Error):
-            if part(process.cmdline()) == name:
-                found.append(process.pid)
+            if home := process.environ().get("DOCKYARD_HOME"):
+                return Path(home)
+    raise RuntimeError(f"Process {up} is no `dockyard up`, or another account's.")
+
+
+def _written_down(home: Path) -> dict[int, str]:
+    found = {}
+    for path in (home / "run").resolve().glob("pids/[!.]*"):
+        with suppress(OSError, ValueError, KeyError):
+            found[int(json.loads(path.read_text())["pid"])] = path.name
     return found
 
 
@@ -58,7 +88,7 @@ def memory(pid: int) -> tuple[int, int]:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         key, _, value = line.partition(":")
         values[key] = int(value.split()[0]) * 1024
-    return values["Pss"], values["Rss"]
+    return values.get("Pss", 0), values.get("Rss", 0)
 
 
 def cpu(pid: int) -> float:
@@ -67,51 +97,28 @@ def cpu(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / _TICKS
 
 
-def part(argv: list[str]) -> str:
-    """Which part of ours a command line is."""
-    for module in _MODULES:
-        if "-m" in argv[:4] and module in argv[:5]:
-            return module.rpartition(".")[2] if module != "deploy.hub" else "hub"
-    if not argv:
-        return "gone"
-    if "cli" in argv[:5] and "up" in argv[:6]:
-        return "up"
-    if any("configurable-http-proxy" in word for word in argv[:6]):
-        return "proxy"
-    name = os.path.basename(argv[0].split(":")[0])
-    return "valkey" if name.startswith("valkey") else name
-
-
-def _tree(root: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(root)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
 @dataclass(slots=True)
 class Meter:
-    """CPU shares of trees, and of this process as "load", between two moments."""
+    """Cores that each part uses between two moments, and this process, as "load"."""
 
-    roots: tuple[int, ...]
+    tree: Tree
     before: dict[str, float]
     begun: float
 
     @classmethod
-    def start(cls, *roots: int) -> "Meter":
+    def start(cls, tree: Tree) -> "Meter":
         """Begin to measure."""
-        before = {one.name: one.cpu for one in usage(*roots)}
-        return cls(roots, {**before, "load": time.process_time()}, time.monotonic())
+        return cls(tree, _cpus(tree), time.monotonic())
 
-    def shares(self) -> dict[str, float]:
-        """Cores that each part has used since the start, busiest first."""
+    def cores(self) -> dict[str, float]:
+        """Cores in use since the start, busiest first."""
         spent = time.monotonic() - self.begun
-        now = {one.name: one.cpu for one in usage(*self.roots)} | {"load": time.process_time()}
-        found = {name: (cpu - self.before.get(name, 0.0)) / spent for name, cpu in now.items()}
+        found = {name: (now - self.before.get(name, 0.0)) / spent for name, now in _cpus(self.tree).items()}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {cores:.2f}" for name, cores in self.cores().items() if cores >= 0.005) or "none"
 
-def shares_as_text(shares: dict[str, float]) -> str:
-    """For a note: "api 0.52, launcher 0.41 …", without those that did nothing."""
-    return ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share >= 0.005) or json.dumps(None)
+
+def _cpus(tree: Tree) -> dict[str, float]:
+    return {one.name: one.cpu for one in tree.usage()} | {"load": time.process_time()}

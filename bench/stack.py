@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import Tree
 from cli.embedded.account import service_account
 from cli.embedded.home import open_home
 from cli.embedded.places import socket_url
@@ -38,14 +39,8 @@ class Stack:
 
     url: str  # of the front door, without a trailing slash
     home: Path
-    pid: int  # of `up`: the root of the tree
     admin_token: str
-    hub_pid: int | None  # of the mock hub
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The roots of everything that was started."""
-        return (self.pid,) if self.hub_pid is None else (self.pid, self.hub_pid)
+    tree: Tree
 
     def database_url(self) -> str:
         """Its database, as asyncpg's address."""
@@ -106,7 +101,8 @@ def _up(home: Path, environ: Mapping[str, str], hub_pid: int | None) -> Iterator
         )
     try:
         token = environ["DOCKYARD_AUTH_ADMIN_TOKEN"]
-        stack = Stack(f"http://127.0.0.1:{port}", home, process.pid, token, hub_pid)
+        tree = Tree(process.pid, home, (("mock hub", hub_pid),) if hub_pid else ())
+        stack = Stack(f"http://127.0.0.1:{port}", home, token, tree)
         wait_healthy(stack.url, process, log)
         yield stack
     finally:

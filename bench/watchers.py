@@ -21,7 +21,7 @@ import uvloop
 
 from bench import machine, stack
 from bench.found import Target
-from bench.processes import Meter, memory, pids, shares_as_text
+from bench.processes import Meter, memory
 from bench.report import Report
 from bench.watch import Crowd, Schedule, quantile
 from dockyard_client import AsyncClient
@@ -70,7 +70,7 @@ def _open_files() -> None:
 
 async def _measure(args: argparse.Namespace, started: stack.Stack, report: Report) -> dict[str, float]:
     schedule, path = _work(args)
-    api = pids(started.pid, "api")[0]
+    api = started.tree.pids("api")[0]
     before = memory(api)
     async with AsyncClient(started.url, started.admin_token) as client:
         first = await client.launches.create(provider="git", spec=path.removeprefix("/build/git/"))
@@ -80,12 +80,12 @@ async def _measure(args: argparse.Namespace, started: stack.Stack, report: Repor
         crowd = Crowd(Target.of(started.url, path), schedule)
         try:
             await crowd.connect(args.watchers)
-            meter, during = Meter.start(*started.pids), memory(api)
+            meter, during = Meter.start(started.tree), memory(api)
             middle = schedule.made(schedule.lines) - args.seconds / 2
             await _until(middle)
             during = max(during, memory(api))
             await _until(schedule.made(schedule.lines))
-            report.notes.append(f"cores while watching: {shares_as_text(meter.shares())}")
+            report.notes.append(f"cores while watching: {meter}")
             await crowd.wait(time.monotonic() + 60 + args.watchers / 50)
         finally:
             crowd.close()
