@@ -7,7 +7,6 @@ images and servers may still use; nothing in use is removed. """
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,18 +71,18 @@ class EnvironmentStore:
             return None
         return Environment(meta["key"], directory, interpreter, meta["pinned"], meta["created"])
 
-    def add(self, key: str, made: Path, interpreter: Interpreter, *, pinned: bool) -> Environment:
-        """Take in a directory with a finished `venv` (and `home`); it must be on the same file system and nobody's to
-        write.
+    def add(self, key: str, made: Path, interpreter: Interpreter, *, pinned: bool, name: str) -> Environment:
+        """Take in a directory with a finished `venv` (and `home`), on the same file system and nobody's to write.
+
+        `name` names the generation; whoever was interrupted in here calls again with the same name.
         """
-        meta = {"key": key, "interpreter": asdict(interpreter), "pinned": pinned, "created": time.time()}
-        draft = made / ".meta.json"
-        draft.write_text(json.dumps(meta))
-        draft.replace(made / "meta.json")
         parent = self._paths.directory(self._paths.environments / key, None)
-        name = uuid.uuid4().hex[:12]
-        made.rename(parent / name)
+        if not (parent / name).exists():
+            meta = {"key": key, "interpreter": asdict(interpreter), "pinned": pinned, "created": time.time()}
+            (made / "meta.json").write_text(json.dumps(meta))
+            made.rename(parent / name)
         link = parent / f".{name}"
+        link.unlink(missing_ok=True)
         link.symlink_to(name)
         link.replace(parent / "current")
         found = self.read(parent / name)

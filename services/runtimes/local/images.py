@@ -75,17 +75,18 @@ class Images:
         self._environments.touch(record.environment)
         return record
 
-    def add(self, image: str, content: Path, environment: Environment, facts: Mapping[str, Any]) -> ImageRecord:
-        """Take in a finished content directory (same file system, nobody's to write) under a name; replaces an older
-        one.
+    def add(self, image: str, content: Path, environment: Environment, facts: Mapping[str, Any], *, name: str) -> ImageRecord:
+        """Take in a finished content directory (same file system, nobody's to write) under a name; replaces an older one.
 
-        `facts` are start, commit, repo_url. Blocking.
+        `facts` are start, commit, repo_url; `name` names the content, and whoever was interrupted in here calls again
+        with the same one. Blocking.
         """
         directory = self._directory(image)
         directory.mkdir(mode=0o755, exist_ok=True)
-        name = f"content-{uuid.uuid4().hex[:12]}"
-        size = tree_bytes([content])
-        content.rename(directory / name)
+        name = f"content-{name}"
+        if not (directory / name).exists():
+            content.rename(directory / name)
+        size = tree_bytes([directory / name])
         value = {
             **facts, "image": image, "content": name, "content_bytes": size, "created": time.time(),
             "environment": os.path.relpath(environment.directory, self._paths.environments),

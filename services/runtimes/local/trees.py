@@ -34,15 +34,36 @@ def tree_bytes(paths: Iterable[Path]) -> int:
     return total
 
 
-def settle(tree: Path) -> None:
+def settle(tree: Path, *, frozen: bool = False) -> None:
     """Make a tree readable to all and drop what is neither file, directory nor link; as root it becomes root's.
 
-    Raises `BuildFailed` if that cannot be done.
+    `frozen` takes the right to write from files, so that one shared by hard links cannot be changed by mistake. Raises
+    `BuildFailed` if that cannot be done.
     """
     if os.geteuid() == 0:
         _run("chown", "-R", "-h", "0:0", "--", str(tree))
     _run("chmod", "-R", "u+rwX,go+rX,go-w,ug-s", "--", str(tree))
     _run("find", str(tree), "!", "-type", "f", "!", "-type", "d", "!", "-type", "l", "-delete")
+    if frozen:
+        _run("find", str(tree), "-type", "f", "-exec", "chmod", "a-w", "--", "{}", "+")
+
+
+def own(tree: Path, uid: int | None) -> None:
+    """Give a whole tree to an account of the host; nothing where there is only one."""
+    if uid is not None:
+        _run("chown", "-R", "-h", f"{uid}:{uid}", "--", str(tree))
+
+
+def link(source: Path, target: Path, uid: int | None) -> None:
+    """Fill the existing directory `target` with hard links to the files of a frozen tree; directories go to the account."""
+    _run("cp", "-al", "--", f"{source}/.", str(target))
+    if uid is not None:
+        _run("find", str(target), "-type", "d", "-exec", "chown", f"{uid}:{uid}", "--", "{}", "+")
+
+
+def unfreeze(tree: Path, uid: int | None) -> None:
+    """Let the owner of a copied tree write its files again."""
+    _run("chmod", "-R", "u+w", "--", str(tree), uid=uid)
 
 
 def copy(source: Path, target: Path, uid: int | None) -> None:
@@ -65,7 +86,8 @@ def remove(directory: Path) -> None:
     """Remove a tree whatever modes its directories have; what cannot be removed stays."""
     if os.geteuid() != 0:
         with suppress(BuildFailed):
-            _run("chmod", "-R", "u+rwX", "--", str(directory))
+            # Directories only: files may be hard links to those of other trees.
+            _run("find", str(directory), "-type", "d", "-exec", "chmod", "u+rwx", "--", "{}", ";")
     with suppress(BuildFailed):
         _run("rm", "-rf", "--", str(directory))
 
