@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cli.embedded import leftovers
 from cli.embedded.child import Child, Command, Log, describe
+from cli.embedded.forge import Forge
 from services.errors import DockyardError, Misconfigured
 
 TRIES = 4
@@ -55,10 +56,10 @@ class Supervisor:
 
     def __init__(
         self, parts: Sequence[Part], logs: Path, pids: Path, say: Callable[[str, str], None],
-        hear: Callable[[str, str], None] = lambda name, line: None,
+        hear: Callable[[str, str], None] = lambda name, line: None, forge: Forge | None = None,
     ) -> None:
         self.parts = {part.name: part for part in parts}
-        self.logs, self.pids, self.say, self.hear = logs, pids, say, hear
+        self.logs, self.pids, self.say, self.hear, self.forge = logs, pids, say, hear, forge
         self.children: dict[str, Child] = {}
         self._up = {part.name: asyncio.Event() for part in parts}
         self._down = {part.name: asyncio.Event() for part in parts}
@@ -144,9 +145,10 @@ class Supervisor:
         pause, failures, shown = FIRST_PAUSE, 0, ""
         while not self._stopping.is_set():
             began = time.monotonic()
-            child = Child(part.command(), log, lambda line: self.hear(part.name, line), expected=part.says)
+            child = Child(part.command(), log, lambda line: self.hear(part.name, line), expected=part.says, forge=self.forge)
             self.children[part.name] = child
-            await child.start()
+            if not await self._unless_stopping(self._started(child)):
+                return
             leftovers.remember(self.pids, part.name, child.pid)
             was_ready = await self._unless_stopping(self._become_ready(part, child, began))
             if part.once and was_ready:
@@ -175,6 +177,10 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _started(self, child: Child) -> bool:
+        await child.start()
+        return True
 
     async def _ended(self, child: Child) -> bool:
         await child.wait()

@@ -71,7 +71,7 @@ def _run(settings: Settings, home: Home, flags: dict[str, str], config: Path | N
             account = None
     plan = make_plan(settings, home, account, flags, config)
     story.say("up", f"Dockyard starts; home {home.path}, logs {home.path / 'log'}")
-    supervisor = Supervisor(plan.parts, home.path / "log", pids, story.say, story.hear)
+    supervisor = Supervisor(plan.parts, home.path / "log", pids, story.say, story.hear, plan.forge)
     try:
         asyncio.run(supervisor.run(lambda: _greet(plan, began)))
     finally:

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.embedded.account import Account, identity
+from cli.embedded.forge import Forge
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LINE = 1 << 16  # bytes of a line; a longer one is cut there
@@ -32,6 +34,7 @@ class Command:
     cwd: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 6.0  # seconds from that signal to SIGKILL
+    module: tuple[str, ...] = ()  # a module of ours and its words: forked by the forge, where there is one
 
 
 class Log:
@@ -68,38 +71,54 @@ class Child:
 
     def __init__(
         self, command: Command, log: Log, on_line: Callable[[str], None] | None = None, *, expected: str = "",
+        forge: Forge | None = None,
     ) -> None:
         self.command, self.log, self.on_line = command, log, on_line
+        self.forge = forge if command.module else None
         self.expected, self.said = expected, not expected  # whether it has written what was expected of it
         self.tail: deque[str] = deque(maxlen=20)  # the last lines it said
-        self._process: asyncio.subprocess.Process | None = None
+        self.pid = 0  # its process id, which is its session's too; 0 before the start
+        self._ended: asyncio.Future[int] | None = None
         self._follower: asyncio.Task[None] | None = None
-
-    @property
-    def pid(self) -> int:
-        """Its process id, which is its session's too."""
-        assert self._process is not None
-        return self._process.pid
+        self._pipe: asyncio.ReadTransport | None = None
 
     @property
     def running(self) -> bool:
         """Whether it has been started and not ended."""
-        return self._process is not None and self._process.returncode is None
+        return self._ended is not None and not self._ended.done()
 
     async def start(self) -> None:
         """Start it; `OSError` if the program cannot be run."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command.argv, env=dict(self.command.environ), cwd=self.command.cwd, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            limit=LINE, preexec_fn=dies_with_us(self.command.stop_signal), umask=0o022,
-            **identity(self.command.account),
-        )
-        self._follower = asyncio.create_task(self._follow())
+        ours, theirs = os.pipe()
+        reader = asyncio.StreamReader(limit=LINE)
+        loop = asyncio.get_running_loop()
+        self._pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb"))
+        try:
+            self.pid, self._ended = await self._begin(theirs)
+        except BaseException:
+            self._pipe.close()
+            raise
+        finally:
+            os.close(theirs)
+        self._follower = asyncio.create_task(self._follow(reader))
 
-    async def _follow(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        reader = self._process.stdout
+    async def _begin(self, output: int) -> tuple[int, asyncio.Future[int]]:
+        command = self.command
+        if self.forge is not None:
+            account = command.account
+            forked = await self.forge.fork(
+                command.module, command.environ, output, uid=account and account.uid, gid=account and account.gid,
+                cwd=str(command.cwd), signal=int(command.stop_signal),
+            )
+            return forked.pid, forked.ended
+        process = await asyncio.create_subprocess_exec(
+            *command.argv, env=dict(command.environ), cwd=command.cwd, start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, preexec_fn=dies_with_us(command.stop_signal, os.getpid()), umask=0o022,
+            **identity(command.account),
+        )
+        return process.pid, asyncio.ensure_future(process.wait())
+
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
         while True:
             try:
                 data = await reader.readuntil(b"\n")
@@ -119,13 +138,15 @@ class Child:
 
     async def wait(self) -> int:
         """Wait for its end: the exit status, or minus the signal. What it left in its group is killed."""
-        assert self._process is not None
-        status = await self._process.wait()
+        assert self._ended is not None
+        status = await asyncio.shield(self._ended)
         self._kill_group()
         if self._follower is not None:
             # Somebody who inherited the pipe and left the group may keep it open.
             await asyncio.wait({self._follower}, timeout=1.0)
             self._follower.cancel()
+        if self._pipe is not None:
+            self._pipe.close()
         return status
 
     def kill(self) -> None:
@@ -135,14 +156,12 @@ class Child:
 
     async def stop(self) -> None:
         """Ask it to end, wait for the grace, then kill its group."""
-        if self._process is None:
+        if self._ended is None:
             return
-        if self._process.returncode is None:
+        if self.running:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(self.command.stop_signal)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.command.grace):
-                    await self._process.wait()
+                os.kill(self.pid, self.command.stop_signal)
+            await asyncio.wait({self._ended}, timeout=self.command.grace)
         self._kill_group()
         await self.wait()
 
@@ -151,11 +170,11 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def dies_with_us(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child does between fork and exec so that the kernel ends it when we die; None off Linux."""
+def dies_with_us(stop_signal: signal.Signals, parent: int) -> Callable[[], None] | None:
+    """What a child does after the fork so that the kernel ends it when its parent dies; None off Linux."""
     if sys.platform != "linux":
         return None
-    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def arrange() -> None:
         prctl(PR_SET_PDEATHSIG, int(stop_signal))

@@ -1,9 +1,9 @@
 """The table of `up`: every part, what it stands on, whom it runs as, how it is known to be ready.
 
-    postgres ── migrations ─┬─ api
-    valkey ─────────────────┼─ worker ── (egress)
-    proxy ── hub ───────────┼─ launcher
-    egress                  └─ reaper
+    postgres ─┬─ migrations ─┬─ api
+    forge ────┼─ egress      ├─ worker (egress, valkey)
+    valkey    │              ├─ launcher (valkey)
+    proxy ── hub             └─ reaper (valkey)
 
 What the settings name an address for is not started here. Secrets go by environment, never by command line. As root the
 parts that strangers can talk to run as the account; worker, reaper and hub keep root, to give every build and server a
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from cli.embedded.account import Account
 from cli.embedded.child import Command
+from cli.embedded.forge import Forge
 from cli.embedded.home import Home
 from cli.embedded.node import proxy_command
 from cli.embedded.places import accepts, loopback, socket_url, status_of
@@ -32,6 +33,10 @@ from services.settings import Settings
 from services.settings.base import variable
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+IMPORTED = (
+    "api.main", "worker.main", "launcher.main", "reaper.main", "services.runtimes.local.egress_proxy",
+    "services.runtimes.local", "services.db.migrate", "cli.__main__", "cli.commands.database", "alembic.command",
+)
 DRAIN = 4.0  # seconds that stopping parts work on; the whole has to be gone after ten
 
 
@@ -42,6 +47,7 @@ class Plan:
     settings: Settings
     home: Home
     account: Account | None  # for the parts without privileges; None: as we are
+    forge: Forge  # of the parts that it can fork
     environ: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
@@ -50,25 +56,35 @@ class Plan:
         if self.settings.origins[f"{group}.{key}"].text.startswith("default"):
             self.environ[variable(group, key)] = value
 
-    def python(self, *words: str, privileged: bool = False, **extra: str) -> Callable[[], Command]:
-        """A command that runs a module of ours (or of a package) with this interpreter."""
+    def python(self, *words: str, privileged: bool = False, forked: bool = True, **extra: str) -> Callable[[], Command]:
+        """A command that runs a module of ours with this interpreter."""
         account = None if privileged else self.account
-        environ = self.environ | extra
-        if account is not None:  # the caller's home is closed to it, and some libraries look there
-            environ["HOME"] = str(self.home.path)
         argv = (sys.executable, "-P", "-m", *words)
-        return lambda: Command(argv, environ, account, cwd=self.home.path)
+        if account is not None:  # the caller's home is closed to it, and some libraries look there
+            extra["HOME"] = str(self.home.path)
+        return lambda: Command(
+            argv, self.environ | extra, account, cwd=self.home.path, module=words if forked else (),
+        )
 
 
 def make_plan(
     settings: Settings, home: Home, account: Account | None, flags: dict[str, str], config: Path | None = None,
 ) -> Plan:
     """The table for these settings; nothing is started yet. `account` is None when it cannot reach our code."""
-    plan = Plan(settings, home, account, _environment(home, settings, flags))
+    forge = Forge(home.directory("run/forge", own=False) / "forge.sock")
+    plan = Plan(settings, home, account, forge, _environment(home, settings, flags))
     if config:
         plan.environ["DOCKYARD_CONFIG"] = str(config.absolute())
+    plan.tell("front", "port", str(settings.front.port))
+    plan.tell("home", "path", str(home.path))
+    plan.tell("home", "secret", home.secret("key"))
+    plan.tell("auth", "admin_token", home.secret("admin-token"))
+    plan.tell("egress", "private", "true")
+    plan.tell("leases", "drain", str(DRAIN))
+    plan.tell("log", "format", "json")
     _postgres(plan)
     _valkey(plan)
+    plan.parts.append(Part("forge", lambda: _forge(plan), ready=plan.forge.connect))
     for name in ("local", "hub"):
         home.directory(name, 0o711 if name == "local" else 0o700, own=False)
     if settings.runtime.name == "local":
@@ -104,21 +120,19 @@ def _environment(home: Home, settings: Settings, flags: dict[str, str]) -> dict[
     ports = [settings.front.port, settings.front.port + 1]
     refused = [*settings.egress.refused, *(f"localhost:{port}" for port in ports)]
     environ[variable("egress", "refused")] = json.dumps(refused)
-    plan = Plan(settings, home, None, environ)
-    plan.tell("front", "port", str(settings.front.port))
-    plan.tell("home", "path", str(home.path))
-    plan.tell("home", "secret", home.secret("key"))
-    plan.tell("auth", "admin_token", home.secret("admin-token"))
-    plan.tell("egress", "private", "true")
-    plan.tell("leases", "drain", str(DRAIN))
-    plan.tell("log", "format", "json")
     return environ
+
+
+def _forge(plan: Plan) -> Command:
+    """The forge, with what our parts import."""
+    argv = (sys.executable, "-P", "-m", "cli.embedded.forged", str(plan.forge.path), *IMPORTED)
+    return Command(argv, plan.environ, cwd=plan.home.path, grace=1.0)
 
 
 def _postgres(plan: Plan) -> None:
     migrations = plan.python("cli", "db", "upgrade")
     if plan.settings.database.url.get_secret_value():
-        plan.parts.append(Part("migrations", migrations, once=True))
+        plan.parts.append(Part("migrations", migrations, after=("forge",), once=True))
         return
     home, account = plan.home, plan.home.account
     server = Postgres(home.path / "pg", home.directory("run/pg"), home.secret("postgres"), account)
@@ -141,7 +155,7 @@ def _postgres(plan: Plan) -> None:
             ),
             prepare=lambda: asyncio.to_thread(server.prepare), ready=ready, settle=settle,
         ),
-        Part("migrations", plan.python("cli", "db", "upgrade"), after=("postgres",), once=True),
+        Part("migrations", migrations, after=("postgres", "forge"), once=True),
     ]
 
 
@@ -164,7 +178,7 @@ def _egress(plan: Plan) -> Part:
         return all([await accepts(directory / f"{name}.sock") for name in ("fetch", "build", "server")])
 
     return Part(
-        "egress", plan.python("services.runtimes.local.egress_proxy"), ready=ready,
+        "egress", plan.python("services.runtimes.local.egress_proxy"), after=("forge",), ready=ready,
         outlives=("worker", "launcher", "reaper", "hub"), ended=_end_runs(plan.home),
     )
 
@@ -194,7 +208,7 @@ def _hub(plan: Plan) -> None:
     def start_hub() -> Command:
         hub.unlink(missing_ok=True)
         extra = {"CONFIGPROXY_AUTH_TOKEN": token, "DOCKYARD_PROXY_API": socket_url(api)}
-        command = plan.python("deploy.hub", privileged=True, **extra)()
+        command = plan.python("deploy.hub", privileged=True, forked=False, **extra)()
         return Command(command.argv, command.environ, None, cwd=home.path / "hub", grace=2.0)
 
     async def hub_ready() -> bool:
