@@ -80,7 +80,7 @@ class GitHub:
         parts = raw.split("/", 2)
         if len(parts) != 3:
             hint = len(parts) == 2 and parts[1] not in ("main", "master", "HEAD")
-            raise malformed("user/repo/ref", raw, f'Did you mean "{raw}/HEAD"?' if hint else "")
+            raise malformed("user/repo/ref", raw, hint=hint)
         user, repo = names(parts[0], parts[1])
         ref = checked_ref(unquoted(parts[2]))
         return Spec(self.prefix, raw, f"{user}/{repo}", commit_id(ref) or ref, pinned=commit_id(ref) is not None)

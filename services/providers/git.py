@@ -48,7 +48,7 @@ class Git:
         quoted, _, ref = raw.partition("/")
         url = git_url(unquoted(quoted))
         if not ref:
-            raise malformed("url/ref", raw, f'Did you mean "{raw}/HEAD"?' if "@" not in unquoted(raw) else "")
+            raise malformed("url/ref", raw, hint=True)
         ref = checked_ref(unquoted(ref))
         commit = commit_id(ref)
         return Spec(self.prefix, raw, url.text, commit or ref, pinned=commit is not None, extra={"quoted": quoted})

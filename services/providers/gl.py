@@ -62,7 +62,7 @@ class GitLab:
         raw = checked_raw(raw)
         quoted, _, ref = raw.partition("/")
         if not ref:
-            raise malformed("namespace/ref", raw, f'Did you mean "{raw}/HEAD"?' if "%2f" in raw.lower() else "")
+            raise malformed("namespace/ref", raw, hint="%2f" in raw.lower())
         namespace = self._namespace(unquoted(quoted))
         ref = checked_ref(unquoted(ref))
         commit = commit_id(ref)

@@ -84,12 +84,13 @@ def not_resolved(prefix: str, raw: str, detail: str = "") -> str:
     return f"{sentence} {detail}" if detail else sentence
 
 
-def malformed(form: str, raw: str, hint: str = "") -> BadSpec:
-    """BinderHub's sentence about a spec of the wrong form."""
+def malformed(form: str, raw: str, *, hint: bool = False) -> BadSpec:
+    """BinderHub's sentence about a spec of the wrong form; with `hint` the one that a missing ref was forgotten."""
     sentence = f'Spec is not of the form "{form}"'
-    if "@" not in unquote(raw):  # else it may hold credentials
-        sentence += f", provided: {printable(raw, _LONGEST)}"
-    return BadSpec(f"{sentence}. {hint}".rstrip())
+    if "@" in unquote(raw):  # It may hold credentials.
+        return BadSpec(f"{sentence}.")
+    shown = printable(raw, _LONGEST)
+    return BadSpec(f"{sentence}, provided: {shown}." + (f' Did you mean "{shown[1:-1]}/HEAD"?' if hint else ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ def page(path: str) -> tuple[str, str, str, str]:
         case "blob" | "raw" | "blame" | "edit" if ref:
             return ref, inside, "", ""
         case "tree" if ref:
-            note = f'Read as the directory "{inside}" of "{ref}"; if that is one branch, write its slashes as %2F.' if inside else ""
-            return ref, "", inside, note
+            doubtful = inside and "/" not in ref
+            note = f'Read as the directory "{inside}" of "{ref}"; if that is one branch, write its slashes as %2F.'
+            return ref, "", inside, note if doubtful else ""
         case "commit" | "commits" if ref:
             return ref, "", "", ""
         case "releases" if ref == "tag" and inside:

@@ -28,7 +28,7 @@ async def test_a_public_gist(make: Make, git: GitServer, ref: str) -> None:
 async def test_a_secret_gist_is_refused(make: Make, ref: str) -> None:
     gist = make("gist")
     assert gist.pinned(gist.parse(f"{SECRET}{ref}")) is None
-    with pytest.raises(Forbidden, match="^You seem to want to use a secret Gist, but do not have permission"):
+    with pytest.raises(Forbidden, match=r"^You seem to want to use a secret Gist, but do not have permission"):
         await gist.resolve(gist.parse(f"{SECRET}{ref}"))
 
 

@@ -206,7 +206,7 @@ async def test_nobody_there(make: Make, protocol: str, unused_tcp_port: int) -> 
     provider = make("git", private=True)
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1 cannot be reached or does not speak git"):
         await provider.resolve(provider.parse(f"{quoted(f'{protocol}://127.0.0.1:{unused_tcp_port}/r')}/HEAD"))
-    with pytest.raises(Unreachable, match="There is no host named nothing.invalid|cannot be looked up"):
+    with pytest.raises(Unreachable, match=r"There is no host named nothing\.invalid|cannot be looked up"):
         await provider.resolve(provider.parse(f"{quoted(f'{protocol}://nothing.invalid/r')}/HEAD"))
 
 

@@ -1,0 +1,152 @@
+"""What every provider must do, whatever its forge. A new provider joins by one line in each table."""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+
+from services.errors import BadRequest, DockyardError, Misconfigured, Unresolved
+from services.names import image_name
+from services.providers import Resolved, make_providers
+from services.providers.links import read_link
+from services.settings import EgressSettings, ProviderSettings
+from tests.gitserver import GitServer, Repo
+from tests.services.providers.conftest import Make
+from tests.services.providers.stub import Stub
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Case:
+    """A provider with specs that lead somewhere, nowhere and astray."""
+
+    prefix: str
+    found: str
+    missing: str
+    malformed: str
+    pinned: str = ""
+
+
+CASES = {
+    "gh": Case("gh", "o/api/HEAD", "o/api/nosuch", "o", f"o/r/{SHA}"),
+    "gist": Case("gist", "u/0a0b/HEAD", "u/ffff", "u"),
+    "git": Case("git", "{git}/HEAD", "{git}/nosuch", "ftp%3A%2F%2Fx/HEAD", f"https%3A%2F%2Fexample.org%2Fr/{SHA}"),
+    "gl": Case("gl", "o%2Fapi/HEAD", "o%2Fapi/nosuch", "o/r/HEAD", f"o%2Fr/{SHA}"),
+}
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request: pytest.FixtureRequest, forge: Stub, git: GitServer, repo: Repo) -> Case:
+    """Every provider in turn, its forge knowing one repository."""
+    commit = repo.id("HEAD")
+    forge.page("/repos/o/api/commits/HEAD", {"sha": commit}, Etag='"1"')
+    forge.page("/repos/o/api/commits/nosuch", {"message": "No commit found for SHA: nosuch"}, 422)
+    forge.page("/gists/0a0b", {"id": "0a0b", "public": True, "history": [{"version": commit}]}, Etag='"1"')
+    forge.page("/api/v4/projects/o%2Fapi/repository/commits/HEAD", {"id": commit}, Etag='"1"')
+    forge.page("/api/v4/projects/o%2Fapi/repository/commits/nosuch", {"message": "404 Commit Not Found"}, 404)
+    case = CASES[request.param]
+    url = quote(git.url("o/r"), safe="")
+    return Case(case.prefix, case.found.format(git=url), case.missing.format(git=url), case.malformed, case.pinned)
+
+
+async def test_a_ref_becomes_a_commit(make: Make, case: Case, repo: Repo) -> None:
+    provider = make(case.prefix, private=True)
+    spec = provider.parse(f"{case.found}/")
+    assert (spec.provider, spec.raw, spec.pinned) == (case.prefix, case.found, False)
+    assert provider.pinned(spec) is None
+    resolved = await provider.resolve(spec)
+    assert resolved.ref == repo.id("HEAD")
+    assert resolved.spec.endswith(f"/{resolved.ref}")
+    assert "@" not in resolved.repo_url
+    assert resolved.notice == ""
+    assert image_name("", resolved.slug, resolved.ref)
+    again = provider.parse(resolved.spec)
+    assert again.repo == spec.repo
+    assert comparable(await provider.resolve(again)) == comparable(resolved)
+
+
+def comparable(resolved: Resolved) -> tuple[str, ...]:
+    """Everything but the branch, which a commit id does not tell."""
+    return resolved.ref, resolved.spec, resolved.ref_url, resolved.repo_url, resolved.slug
+
+
+async def test_one_request_serves_a_crowd(make: Make, case: Case, forge: Stub, git: GitServer) -> None:
+    provider = make(case.prefix, private=True)
+    forge.held = asyncio.Event()
+    waiting = [asyncio.ensure_future(provider.resolve(provider.parse(case.found))) for _ in range(50)]
+    if case.prefix != "git":
+        while not forge.requests:
+            await asyncio.sleep(0.001)
+    forge.held.set()
+    assert len({resolved.ref for resolved in await asyncio.gather(*waiting)}) == 1
+    assert len(forge.requests) + len([hit for hit in git.requests if "info/refs" in hit]) == 1
+
+
+async def test_what_is_not_there_is_unresolved(make: Make, case: Case) -> None:
+    provider = make(case.prefix, private=True)
+    with pytest.raises(Unresolved) as caught:
+        await provider.resolve(provider.parse(case.missing))
+    start = f"Could not resolve ref for {case.prefix}:{case.missing}. Double check your URL and that your repo is public."
+    assert caught.value.sentence.startswith(start)
+
+
+async def test_a_commit_id_needs_no_request(make: Make, case: Case, forge: Stub, git: GitServer) -> None:
+    if not case.pinned:
+        pytest.skip("this forge must be asked even for a commit id")
+    provider = make(case.prefix)
+    for raw in (case.pinned, case.pinned.replace(SHA, SHA.upper())):
+        resolved = await provider.resolve(provider.parse(raw))
+        assert (resolved.ref, resolved.branch) == (SHA, "")
+        assert resolved.spec == case.pinned
+    assert forge.requests == []
+    assert git.requests == []
+
+
+def test_malformed_specs_are_refused(make: Make, case: Case) -> None:
+    provider = make(case.prefix)
+    for raw in (case.malformed, "", "/", "%", "\0", "a" * 3000, case.found.replace("HEAD", "-x"), case.found.replace("HEAD", "a..b")):
+        if raw == case.found:
+            continue
+        with pytest.raises(BadRequest) as caught:
+            provider.parse(raw)
+        assert caught.value.sentence
+        assert caught.value.sentence.isprintable()
+
+
+async def test_a_dead_forge_is_unreachable(case: Case, unused_tcp_port: int) -> None:
+    dead = f"http://127.0.0.1:{unused_tcp_port}"
+    names = ("github_api", "github_host", "gist_host", "gitlab_api", "gitlab_host")
+    settings = ProviderSettings.model_validate({"enabled": [case.prefix]} | dict.fromkeys(names, dead))
+    provider = make_providers(settings, EgressSettings.model_validate({"private": True}))[case.prefix]
+    spec = quote(f"{dead}/r", safe="") + "/HEAD" if case.prefix == "git" else case.found
+    with pytest.raises(DockyardError) as caught:
+        await provider.resolve(provider.parse(spec))
+    assert caught.value.code == "unreachable"
+    assert caught.value.retryable
+    await provider.aclose()
+
+
+def test_the_home_page_knows_it(make: Make, case: Case) -> None:
+    display = make(case.prefix).display
+    assert display["id"] == case.prefix
+    assert set(display) <= {"displayName", "id", "spec", "detect", "repo", "ref"}
+    assert set(display["repo"]) == {"label", "placeholder", "urlEncode"}
+    assert display["ref"] == {"enabled": True, "default": "HEAD"}
+
+
+def test_its_own_binder_link_is_read_back(make: Make, case: Case) -> None:
+    provider = make(case.prefix)
+    link = read_link(f"https://mybinder.org/v2/{case.prefix}/{case.found}?urlpath=lab", {case.prefix: provider})
+    assert (link.provider, link.ref, link.opens) == (case.prefix, "HEAD", "lab")
+    assert provider.parse(link.spec).repo == link.repo
+
+
+def test_the_table(make: Make) -> None:
+    settings = ProviderSettings.model_validate({})
+    providers = make_providers(settings, EgressSettings.model_validate({}))
+    assert list(providers) == settings.enabled == ["gh", "gist", "git", "gl"]
+    for key, value in (("enabled", ["gh", "nosuch"]), ("github_api", "ftp://x"), ("github_host", "a b"), ("gitlab_host", "u:p@h")):
+        with pytest.raises(Misconfigured, match=rf"providers\.{key}"):
+            make_providers(ProviderSettings.model_validate({key: value}), EgressSettings.model_validate({}))
