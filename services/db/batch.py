@@ -39,7 +39,6 @@ class Batch(Generic[I, R]):
         if len(self._tasks) < self._flushers:
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         return future
 
     def _take(self) -> list[tuple[I, "asyncio.Future[R]"]]:
@@ -59,8 +58,12 @@ class Batch(Generic[I, R]):
         return batch
 
     async def _drain(self) -> None:
-        while self._queue:
-            await self._write(self._take())
+        try:
+            while self._queue:
+                await self._write(self._take())
+        finally:
+            # At once, not by the done callback: a waiter that submits its next item runs before that would.
+            self._tasks.discard(asyncio.current_task())
 
     async def _write(self, batch: list[tuple[I, "asyncio.Future[R]"]]) -> None:
         try:

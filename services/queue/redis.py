@@ -84,4 +84,4 @@ class Redis:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._client.aclose(close_connection_pool=True)  # the pool is ours, so nobody else closes it
