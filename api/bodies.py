@@ -25,8 +25,8 @@ class Reason(Body):
     """Why something failed, was cancelled or stopped."""
 
     code: str = Field(description="Stable, for programs.", examples=["build_failed", "unresolved", "idle"])
-    message: str = Field("", description="A sentence for the user.")
-    hint: str = Field("", description="What can be done about it.")
+    message: str = Field(default="", description="A sentence for the user.")
+    hint: str = Field(default="", description="What can be done about it.")
 
 
 class NewLaunch(BaseModel):
@@ -37,12 +37,12 @@ class NewLaunch(BaseModel):
         {"provider": "gh", "spec": "norvig/pytudes/HEAD", "urlpath": "doc/tree/ipynb/Advent2020.ipynb"},
     ]})
 
-    link: str | None = Field(None, min_length=1, max_length=4000, description="Any link that the home page takes.")
-    provider: str | None = Field(None, min_length=1, max_length=40, description="Prefix of the provider, such as gh.")
-    spec: str | None = Field(None, min_length=1, max_length=4000, description="What follows the prefix, still quoted.")
-    build_only: bool = Field(False, description="End with the image; start no server.")
-    rebuild: bool = Field(False, description="Build even if the image exists, without any cache.")
-    urlpath: Annotated[str, Field(max_length=4000)] = Field("", description="What to open in the server.")
+    link: str | None = Field(default=None, min_length=1, max_length=4000, description="Any link that the home page takes.")
+    provider: str | None = Field(default=None, min_length=1, max_length=40, description="Prefix of the provider, such as gh.")
+    spec: str | None = Field(default=None, min_length=1, max_length=4000, description="What follows the prefix, still quoted.")
+    build_only: bool = Field(default=False, description="End with the image; start no server.")
+    rebuild: bool = Field(default=False, description="Build even if the image exists, without any cache.")
+    urlpath: Annotated[str, Field(max_length=4000)] = Field(default="", description="What to open in the server.")
     env: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Annotated[str, Field(max_length=4000)]
     ] = Field(default_factory=dict, max_length=32, description="Environment of the server; only names that are allowed here.")
@@ -65,21 +65,21 @@ class Launch(Body):
     target: str = Field("ready", description="What it shall become: ready, stopped or cancelled.")
     provider: str = Field(examples=["gh"])
     spec: str = Field(examples=["norvig/pytudes/HEAD"])
-    repo: str = Field("", description="The repository's name for people.", examples=["norvig/pytudes"])
+    repo: str = Field(default="", description="The repository's name for people.", examples=["norvig/pytudes"])
     created_at: datetime
-    ref: str = Field("", description="The branch, tag or commit that was asked for.", examples=["HEAD"])
-    resolved_ref: str | None = Field(None, description="The commit it stands for, once known.", examples=[_COMMIT])
-    ref_url: str | None = Field(None, description="Where a person can look at this commit.")
-    repo_url: str | None = Field(None, description="What is fetched; without credentials.")
+    ref: str = Field(default="", description="The branch, tag or commit that was asked for.", examples=["HEAD"])
+    resolved_ref: str | None = Field(default=None, description="The commit it stands for, once known.", examples=[_COMMIT])
+    ref_url: str | None = Field(default=None, description="Where a person can look at this commit.")
+    repo_url: str | None = Field(default=None, description="What is fetched; without credentials.")
     image: str | None = None
-    build: str | None = Field(None, description="Id of the build it waits or waited for.")
-    build_state: str | None = Field(None, description="Where that build stands.")
-    url: str | None = Field(None, description="Address of the server while it is ready; ends with a slash.")
-    token: str | None = Field(None, description="Opens the server; shown to the holder of this launch's id only.")
-    urlpath: str = Field("", description="What to open in the server.")
+    build: str | None = Field(default=None, description="Id of the build it waits or waited for.")
+    build_state: str | None = Field(default=None, description="Where that build stands.")
+    url: str | None = Field(default=None, description="Address of the server while it is ready; ends with a slash.")
+    token: str | None = Field(default=None, description="Opens the server; shown to the holder of this launch's id only.")
+    urlpath: str = Field(default="", description="What to open in the server.")
     reason: Reason | None = None
-    position: int | None = Field(None, description="In the queue, from 1.")
-    estimate_seconds: float | None = Field(None, description="Until it is ready, as far as known.")
+    position: int | None = Field(default=None, description="In the queue, from 1.")
+    estimate_seconds: float | None = Field(default=None, description="Until it is ready, as far as known.")
     timings: dict[str, float] = Field(
         default_factory=dict, description="Seconds spent in each state, the present one included.",
         examples=[{"waiting": 0.01, "resolving": 0.4, "building": 21.5}],
@@ -98,9 +98,9 @@ class Build(Body):
     ref: str = Field(description="The commit.", examples=[_COMMIT])
     created_at: datetime
     attempt: int = 1
-    generation: int = Field(1, description="Rises when the same image is deliberately built again.")
-    environment: str | None = Field(None, description="Key of the environment, where environments are shared.")
-    lines: int = Field(0, description="Lines of the log so far.")
+    generation: int = Field(default=1, description="Rises when the same image is deliberately built again.")
+    environment: str | None = Field(default=None, description="Key of the environment, where environments are shared.")
+    lines: int = Field(default=0, description="Lines of the log so far.")
     reason: Reason | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -112,8 +112,8 @@ class Server(Body):
     id: str
     state: str = Field(description="starting, running, stopping or stopped.")
     image: str
-    launch: str | None = Field(None, description="The launch it belongs to; none while it is kept warm.")
-    user: str | None = Field(None, description="Its name in the hub.")
+    launch: str | None = Field(default=None, description="The launch it belongs to; none while it is kept warm.")
+    user: str | None = Field(default=None, description="Its name in the hub.")
     started_at: datetime | None = None
     last_activity: datetime | None = None
 
@@ -124,7 +124,7 @@ class Stats(Body):
     launches: dict[str, int] = Field(default_factory=dict, description="State to number, of those not ended.")
     builds: dict[str, int] = Field(default_factory=dict)
     servers: dict[str, int] = Field(default_factory=dict)
-    oldest_waiting: float | None = Field(None, description="Seconds that the oldest launch has waited.")
+    oldest_waiting: float | None = Field(default=None, description="Seconds that the oldest launch has waited.")
     version: str = ""
 
 
@@ -132,7 +132,7 @@ class Page(Body, Generic[T]):
     """A part of a list, newest first."""
 
     items: list[T]
-    next: str | None = Field(None, description="Cursor of the next part; none at the end.")
+    next: str | None = Field(default=None, description="Cursor of the next part; none at the end.")
 
 
 class Badges(Body):
@@ -148,10 +148,10 @@ class Link(Body):
 
     provider: str = Field(examples=["gh"])
     repo: str = Field(description="As one would type it.", examples=["norvig/pytudes"])
-    ref: str = Field("", examples=["main"])
-    path: str = Field("", description="The file or folder to open.", examples=["ipynb/Advent2020.ipynb"])
+    ref: str = Field(default="", examples=["main"])
+    path: str = Field(default="", description="The file or folder to open.", examples=["ipynb/Advent2020.ipynb"])
     spec: str = Field(description="For POST /api/v1/launches.", examples=["norvig/pytudes/main"])
-    urlpath: str = Field("", description="For POST /api/v1/launches.")
+    urlpath: str = Field(default="", description="For POST /api/v1/launches.")
     launch: str = Field(description="The launch page, from the root of this server.")
     page: str = Field(description="The launch page's whole address, to share.")
     badges: Badges
@@ -165,4 +165,4 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="A sentence for the user.")
     code: str = Field(description="Stable, for programs.", examples=["bad_spec"])
-    retry_after: int | None = Field(None, description="Seconds after which trying again makes sense.")
+    retry_after: int | None = Field(default=None, description="Seconds after which trying again makes sense.")

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 _YIELD = 200  # watchers written to before other tasks run
 _KEEPALIVE = 20.0  # seconds; clients and proxies give up after 30 or more
 _POLL = 1.0
+_PAUSE, _TRIES = 0.05, 100  # seconds, and how often, that a returning watcher waits for its feed
 _POLLS_WITH_WAKE = 5  # with wake-ups, every fifth poll looks at the rows
 
 
@@ -97,9 +98,7 @@ class Fanout:
         feed.behind.add(watcher)
         self._feeds.setdefault(feed.launch, feed)
         try:
-            if feed.event == 0 and start.event > 0 and not feed.live:
-                await self._fill([feed])
-                self._advance(feed)
+            start = await self._reach(feed, watcher, start)
             while start != feed.position and not watcher.closed:
                 stop = feed.position
                 async for block in history(self._db, feed.launch, start, stop, self._token):
@@ -115,6 +114,20 @@ class Fanout:
             watcher.finish(self._hold if feed.watched_build else 0)
         else:
             self._advance(feed)
+
+    async def _reach(self, feed: Feed, watcher: Watcher, start: Position) -> Position:
+        """Let the feed come to where a returning watcher is already: it may be new here, or hear later than another replica's.
+
+        A position that never comes is none of ours; such a watcher goes on from where the feed is.
+        """
+        for _ in range(_TRIES):
+            if start <= feed.position or watcher.closed:
+                return start
+            await self._fill([feed])
+            self._advance(feed)
+            if start > feed.position:
+                await asyncio.sleep(_PAUSE)
+        return min(start, feed.position)
 
     def leave(self, feed: Feed, watcher: Watcher) -> None:
         """A connection has ended."""
@@ -163,7 +176,7 @@ class Fanout:
 
     async def _look(self) -> None:
         """Read whatever is new for everybody who watches."""
-        feeds = [feed for feed in self._feeds.values() if not feed.ended and feed.live]
+        feeds = [feed for feed in self._feeds.values() if not feed.ended and (feed.live or feed.behind)]
         for start in range(0, len(feeds), 1000):
             await self._fill(feeds[start:start + 1000])
         await self._broadcast(feeds)
@@ -207,7 +220,7 @@ class Fanout:
     async def _broadcast(self, feeds: Iterable[Feed]) -> None:
         written = 0
         for feed in list(feeds):
-            if not feed.live:
+            if not feed.live and not feed.behind:
                 continue  # What nobody has been told yet waits for the first watcher.
             self._advance(feed)
             written += len(feed.live) + 1

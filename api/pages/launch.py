@@ -1,0 +1,135 @@
+"""The launch page.
+
+`/v2/…` is what links lead to. Whoever has come by a link of another site is asked for one click, since a page
+elsewhere must not start anything on the visitor's machine; from here, or by an address that was typed, the launch starts
+at once. Then the page is `/launches/<id>`: the same after a refresh, on a second device, and after the server has gone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from api.accept import Asked, accept, parse
+from api.addresses import opens, server_address, what_opens
+from api.bodies import Launch
+from api.held import checked_id, held
+from api.pages.render import page, templates
+from api.pages.story import Story, tell
+from api.paths import raw_spec
+from api.services import ApiServices, services_of
+from api.static_files import address
+from services.errors import NotFound
+from services.providers.base import Spec
+from services.usecases.change import end_launch
+
+router = APIRouter(include_in_schema=False)
+
+
+def _starts(request: Request, autostart: bool) -> bool:
+    """Whether the launch may start without a click: not if a page of another origin has led here.
+
+    Nor where the browser does not say where the visitor comes from (an old one, or http on a name that is not loopback).
+    """
+    return autostart or request.headers.get("sec-fetch-site", "") in ("none", "same-origin")
+
+
+def _again(base: str, provider: str, spec: str, urlpath: str, **more: str) -> str:
+    query = urlencode({**({"urlpath": urlpath} if urlpath else {}), **more})
+    return f"{base}v2/{provider}/{spec}" + (f"?{query}" if query else "")
+
+
+def _frame(services: ApiServices, provider: str, spec: Spec | Launch, raw: str, urlpath: str) -> dict[str, Any]:
+    """What stands around the status: names, and where to start once more."""
+    display = services.providers[provider].display if provider in services.providers else {"displayName": provider}
+    base = services.settings.front.base_url
+    return {
+        "name": spec.repo or raw, "ref": "" if spec.ref in ("", "HEAD") else spec.ref, "urlpath": urlpath,
+        "provider_name": display["displayName"], "social": f"{display['displayName']}: {raw}", "opens": what_opens(urlpath),
+        "again": _again(base, provider, raw, urlpath), "again_rebuild": _again(base, provider, raw, urlpath, rebuild="1"),
+    }
+
+
+def _script(services: ApiServices, **more: Any) -> dict[str, Any]:
+    base = services.settings.front.base_url
+    return {"launch": {"log": address(base, "log.js"), "logStyle": address(base, "log.css"), **more}}
+
+
+@router.get("/v2/{provider}/{spec:path}")
+async def asked(request: Request) -> Response:
+    """The page before there is a launch; its script makes one, or a click does."""
+    services = services_of(request)
+    provider, raw = raw_spec(request.scope, "/v2/")
+    if not provider:
+        raise NotFound("This address names no repository.")
+    spec = parse(services, provider, raw)
+    urlpath = opens(request.query_params)
+    starts = _starts(request, services.settings.front.autostart)
+    asking = "Starting." if starts else "This link starts a server with the code of this repository."
+    return page(
+        request, "launch.html", story=None, build=None, asking=asking, origin="", icon="icon.svg",
+        config=_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts),
+        **_frame(services, provider, spec, raw, urlpath),
+    )
+
+
+@router.post("/v2/{provider}/{spec:path}")
+async def start(request: Request) -> Response:
+    """Make a launch and show it: the page's button, for browsers without script."""
+    services = services_of(request)
+    provider, raw = raw_spec(request.scope, "/v2/")
+    urlpath = opens(request.query_params)
+    wanted = Asked(options={"urlpath": urlpath} if urlpath else {}, rebuild=request.query_params.get("rebuild") == "1")
+    created, feed = await accept(request, services, parse(services, provider, raw), wanted)
+    services.fanout.forget(feed)
+    return RedirectResponse(f"{services.settings.front.base_url}launches/{created.id}", 303)
+
+
+def _status(services: ApiServices, launch: Launch) -> tuple[Story, dict[str, Any]]:
+    """What the status part is rendered from."""
+    story = tell(launch)
+    frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath)
+    to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
+    return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server, **frame}
+
+
+@router.get("/launches/{launch_id}")
+async def launched(request: Request, launch_id: str) -> Response:
+    """The page of a launch that exists, or existed."""
+    services = services_of(request)
+    launch = await held(services, launch_id)
+    story, context = _status(services, launch)
+    return page(
+        request, "launch.html", icon=story.icon, origin=_origin(launch), config=_script(
+            services, id=launch.id, provider=launch.provider, spec=launch.spec, urlpath=launch.urlpath, start=False,
+        ), **context,
+    )
+
+
+def _origin(launch: Launch) -> str:
+    """Where a person can look at the repository; only web addresses become links."""
+    return next((url for url in (launch.ref_url, launch.repo_url) if url and url.startswith(("https://", "http://"))), "")
+
+
+@router.get("/launches/{launch_id}/status")
+async def status(request: Request, launch_id: str) -> Response:
+    """The part of the page that changes, for its script."""
+    services = services_of(request)
+    _, context = _status(services, await held(services, launch_id))
+    base = services.settings.front.base_url
+    html = _fragment(base, context)
+    return Response(html, media_type="text/html; charset=utf-8", headers={"cache-control": "no-store"})
+
+
+def _fragment(base: str, context: Mapping[str, Any]) -> str:
+    return templates.get_template("status.html").render(base=base, static=lambda name: address(base, name), **context)
+
+
+@router.post("/launches/{launch_id}/end")
+async def end(request: Request, launch_id: str) -> Response:
+    """Cancel or stop, for browsers without script."""
+    services = services_of(request)
+    await end_launch(services.teller, checked_id(launch_id, "launch"), grace=services.settings.builds.grace)
+    return RedirectResponse(f"{services.settings.front.base_url}launches/{launch_id}", 303)

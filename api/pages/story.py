@@ -1,0 +1,185 @@
+"""What a launch page says: one line of what happens now, the steps, and what can be done.
+
+All words that somebody reads while waiting stand here, so that the page with a script and the page without
+one tell the same. Pure: a `Launch` body in, a `Story` out. Durations that still run are marked by
+`running`, and the page counts on.
+"""
+
+from dataclasses import dataclass, field
+
+from api.addresses import what_opens
+from api.bodies import Launch
+
+OPEN = frozenset({"waiting", "resolving", "building", "launching"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the list. `state`: open, current, done, skipped or failed; `seconds` None: nothing to show."""
+
+    name: str
+    state: str
+    detail: str = ""
+    seconds: float | None = None
+
+    @property
+    def word(self) -> str:
+        """The state in a word, for whoever does not see the sign."""
+        return {"open": "to do", "current": "now", "done": "done", "skipped": "not needed", "failed": "failed"}[self.state]
+
+    @property
+    def clock(self) -> str:
+        """The duration as text."""
+        return "" if self.seconds is None else duration(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that changes on the page."""
+
+    state: str
+    title: str  # of the tab
+    icon: str
+    sign: str  # id of the symbol before the line
+    now: str
+    then: str = ""
+    steps: tuple[Step, ...] = ()
+    estimate: float | None = None
+    can: frozenset[str] = field(default_factory=frozenset)  # cancel, stop, retry, rebuild, open
+
+
+def duration(seconds: float) -> str:
+    """0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def about(seconds: float) -> str:
+    """A duration as one would say it: "About 40 seconds"."""
+    if seconds < 3:
+        return "A moment"
+    if seconds < 50:
+        return f"About {max(5, round(seconds / 5) * 5)} seconds"
+    if seconds < 90:
+        return "About a minute"
+    return f"About {round(seconds / 60)} minutes"
+
+
+def steps_of(launch: Launch) -> tuple[Step, ...]:
+    """Look up, build, start: each with its state and the time it took."""
+    spent, state = launch.timings, launch.state
+    looked, built, started = (
+        sum(spent.get(name, 0.0) for name in names)
+        for names in (("waiting", "resolving"), ("building",), ("launching",))
+    )
+    ended_badly = state in ("failed", "cancelled")
+    reached = 2 if "launching" in spent else 1 if "building" in spent else 0
+    if state in ("ready", "stopping", "stopped", "done"):
+        reached = 3
+    elif not ended_badly:
+        reached = {"waiting": 0, "resolving": 0, "building": 1, "launching": 2}[state]
+    names = ("Look up the commit", "Build the environment", "Start the server")
+    details = (
+        launch.resolved_ref[:10] if launch.resolved_ref else "",
+        "It exists already." if reached > 1 and "building" not in spent else _BUILD.get(launch.build_state or "", ""),
+        "",
+    )
+    steps = []
+    for number, (name, detail, seconds) in enumerate(zip(names, details, (looked, built, started), strict=True)):
+        if number > reached:
+            steps.append(Step(name, "open"))
+        elif number == reached:
+            steps.append(Step(name, "failed" if ended_badly else "current", detail, seconds))
+        elif number == 1 and "building" not in spent:
+            steps.append(Step(name, "skipped", detail))
+        elif number == 1 and reached == 3 and launch.build_only:
+            steps.append(Step(name, "done", detail, seconds))
+        else:
+            steps.append(Step(name, "done", detail, seconds))
+    return tuple(steps[:2] if launch.build_only else steps)
+
+
+_BUILD = {
+    "queued": "Waiting for a free place.", "fetching": "Fetching the repository.", "pushing": "Storing the image.",
+}
+_STOPPED = {
+    "idle": "This server was stopped because nobody used it.",
+    "max-age": "This server was stopped because its time was over.",
+    "user": "You have stopped this server.",
+    "lost": "This server is gone.",
+}
+
+
+def tell(launch: Launch) -> Story:
+    """The story so far."""
+    name = launch.repo or launch.spec
+    now, then = _now(launch)
+    state = launch.state
+    word, icon, sign = {
+        "ready": ("Ready", "icon_ready.svg", "done"), "done": ("Built", "icon_ready.svg", "done"),
+        "failed": ("Failed", "icon_failed.svg", "failed"), "cancelled": ("Cancelled", "icon.svg", "skipped"),
+        "stopping": ("Stopping", "icon.svg", "current"), "stopped": ("Stopped", "icon.svg", "skipped"),
+        "building": ("Building", "icon_building.svg", "current"),
+        "launching": ("Starting", "icon_building.svg", "current"),
+    }.get(state, ("Waiting", "icon_building.svg", "wait" if state == "waiting" else "current"))
+    if state in OPEN and launch.target != "ready":
+        now, then = "Cancelling.", ""
+    return Story(
+        state, f"{word} · {name}", icon, sign, now, then, steps_of(launch),
+        launch.estimate_seconds if state in OPEN else None, _can(launch),
+    )
+
+
+def _can(launch: Launch) -> frozenset[str]:
+    if launch.state in OPEN:
+        return frozenset({"cancel"} if launch.target == "ready" else ())
+    if launch.state == "ready":
+        return frozenset({"open", "stop"})
+    if launch.state in ("failed", "cancelled"):
+        return frozenset({"retry", "rebuild"} if launch.build else {"retry"})
+    return frozenset({"retry"} if launch.state == "stopped" else ())
+
+
+def _now(launch: Launch) -> tuple[str, str]:
+    """The one line, and what follows from it."""
+    wait = f"{about(launch.estimate_seconds)}." if launch.estimate_seconds is not None else ""
+    queued = launch.position is not None and launch.position > 1
+    ahead = (launch.position or 1) - 1
+    one = "1 launch is before yours." if ahead == 1 else f"{ahead} launches are before yours."
+    match launch.state:
+        case "waiting":
+            return (one, wait) if queued else ("Waiting for a free worker.", wait)
+        case "resolving":
+            return f"Looking up {launch.ref or 'the newest version'} of {launch.repo or launch.spec}.", ""
+        case "building" if queued and launch.build_state == "queued":
+            return one.replace("launch", "build"), wait
+        case "building" if launch.build_state == "fetching":
+            return "Fetching the repository.", wait
+        case "building":
+            usual = wait or "New environments take 20 to 60 seconds."
+            return "Building the environment.", f"{usual} The next visitor will not wait for it."
+        case "launching":
+            reused = "building" not in launch.timings
+            then = "This environment exists already. " if reused else ""
+            return "Starting your server.", f"{then}{wait or 'Usually 2 seconds.'}"
+        case "ready":
+            return f"Ready. Opening {what_opens(launch.urlpath)}…", ""
+        case "done":
+            return "The image is built.", launch.image or ""
+        case "cancelled":
+            return "This launch was cancelled.", ""
+        case "stopping":
+            return "Stopping the server.", ""
+        case "stopped":
+            code = launch.reason.code if launch.reason else ""
+            said = launch.reason.message if launch.reason else ""
+            return said or _STOPPED.get(code, "This server was stopped."), "Start a new one?"
+    said = launch.reason.message if launch.reason else ""
+    return said or "This launch failed.", launch.reason.hint if launch.reason else ""

@@ -1,0 +1,138 @@
+"""Is it alive, is it ready, is it healthy, and which version: for supervisors, load balancers and federations.
+
+`/health` and `/versions` have BinderHub's shape (federation proxies poll both). A launch can be served when
+the database and the hub answer; without Redis everything still works, a second slower, so that check is
+told and not counted.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from api.services import ApiServices, services_of
+from services.errors import DockyardError
+from services.hub.client import Hub
+
+_PATIENCE = 3.0  # seconds for one check
+_KEPT = 5.0  # seconds that an answer is given again; federations ask every 10
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One dependency. `counts`: without it no launch can be served."""
+
+    service: str
+    ask: Callable[[], Awaitable[object]]
+    counts: bool = True
+
+
+class Health:
+    """Asks the dependencies, all at once, and keeps the answer for a moment."""
+
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+        self._hub: Hub | None = None
+        self._answer: dict[str, Any] = {}
+        self._at = -_KEPT
+        self._lock = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Close the connection to the hub."""
+        if self._hub is not None:
+            await self._hub.close()
+
+    async def answer(self) -> dict[str, Any]:
+        """BinderHub's object: `ok`, and `checks` with `service` and `ok` each."""
+        async with self._lock:
+            if time.monotonic() - self._at >= _KEPT or not self._answer["ok"]:
+                self._answer, self._at = await self._look(), time.monotonic()
+            return self._answer
+
+    async def _look(self) -> dict[str, Any]:
+        checks = (
+            Check("JupyterHub API", self._ask_hub), Check("Database", self._ask_database),
+            Check("Redis", self._ask_redis, counts=False),
+        )
+        found = await asyncio.gather(*(_passes(check) for check in checks))
+        told = [
+            {"service": check.service, "ok": ok, **({} if check.counts else {"_ignore_failure": True})}
+            for check, ok in zip(checks, found, strict=True)
+        ]
+        return {"ok": all(ok for check, ok in zip(checks, found, strict=True) if check.counts), "checks": told}
+
+    async def _ask_hub(self) -> object:
+        self._hub = self._hub or Hub(self._services.settings.hub)
+        return await self._hub.version()
+
+    async def _ask_database(self) -> object:
+        return await self._services.teller.db.rows(sa.text("SELECT 1"))
+
+    async def _ask_redis(self) -> object:
+        return await self._services.redis.pipeline(("PING",))
+
+
+async def _passes(check: Check) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await check.ask() is not None
+    except (DockyardError, TimeoutError, OSError):
+        return False
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.health = Health(app.state.services)
+    try:
+        yield
+    finally:
+        await app.state.health.aclose()
+
+
+router = APIRouter(lifespan=_lifespan)
+
+
+@router.api_route("/health", methods=["GET", "HEAD"], tags=["service"], summary="Can a launch be served?", responses={
+    503: {"description": "It cannot; `checks` says why."},
+})
+async def health(request: Request) -> JSONResponse:
+    """200 once a launch can be served, 503 while it cannot, with one entry for each dependency."""
+    found = await request.app.state.health.answer()
+    return JSONResponse(found, 200 if found["ok"] else 503, {"cache-control": "no-store"})
+
+
+@router.api_route("/livez", methods=["GET", "HEAD"], include_in_schema=False)
+async def livez() -> Response:
+    """This process answers."""
+    return PlainTextResponse("ok\n")
+
+
+@router.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
+async def readyz(request: Request) -> Response:
+    """Traffic may be sent here: the database answers, so a launch that is accepted is not lost."""
+    ok = await _passes(Check("Database", lambda: services_of(request).teller.db.rows(sa.text("SELECT 1"))))
+    return PlainTextResponse("ok\n" if ok else "The database does not answer.\n", 200 if ok else 503)
+
+
+@router.api_route("/versions", methods=["GET", "HEAD"], tags=["service"], summary="What runs here")
+async def versions(request: Request) -> JSONResponse:
+    """BinderHub's object; clients look for the key `binderhub`, federations compare the whole."""
+    settings = services_of(request).settings
+    version = request.app.version
+    return JSONResponse({
+        "builder_info": {"runtime": settings.runtime.name}, "binderhub": f"dockyard-{version}", "dockyard": version,
+    })
+
+
+@router.api_route("/api/repoproviders", methods=["GET", "HEAD"], tags=["service"], summary="Where links may lead")
+async def repoproviders(request: Request) -> JSONResponse:
+    """The providers in the order of the home page, in BinderHub's shape."""
+    services = services_of(request)
+    enabled = services.settings.providers.enabled
+    return JSONResponse([services.providers[name].display for name in enabled if name in services.providers])

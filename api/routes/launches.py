@@ -1,0 +1,125 @@
+"""`/api/v1/launches`: ask for a launch, look at it, follow it, end it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api import shapes
+from api.accept import START, Asked, accept, parse
+from api.admin import need_admin
+from api.binder import check_room
+from api.bodies import Launch, NewLaunch, Page, Problem
+from api.held import checked_id, held
+from api.reading import link_of_text
+from api.services import services_of
+from api.streams import EventStream
+from api.streams.position import read as read_position
+from services.errors import BadRequest, NotFound
+from services.models import Launch as LaunchRow
+from services.usecases import read
+from services.usecases.change import end_launch
+
+router = APIRouter(prefix="/api/v1/launches", tags=["launches"], responses={
+    404: {"model": Problem, "description": "There is no such launch."},
+})
+
+
+@router.post("", status_code=202, summary="Ask for a launch", responses={
+    202: {"description": "Accepted; `Location` is its address.", "headers": {"Location": {"schema": {"type": "string"}}}},
+    400: {"model": Problem, "description": "The link or spec cannot be understood."},
+    429: {"model": Problem, "description": "A limit is reached; `Retry-After` says when to try again."},
+})
+async def create(
+    request: Request, response: Response, body: NewLaunch,
+    idempotency_key: Annotated[
+        str, Header(max_length=200, description="The same key from the same caller gives the same launch.")
+    ] = "",
+) -> Launch:
+    """Accepted at once and carried on in the background; follow its events, or look at it again."""
+    services = services_of(request)
+    urlpath = body.urlpath
+    if body.link is not None:
+        found = link_of_text(request, body.link)
+        spec, urlpath = parse(services, found.provider, found.spec), body.urlpath or found.urlpath
+    else:
+        assert body.provider is not None
+        assert body.spec is not None
+        spec = parse(services, body.provider, body.spec.rstrip("/"))
+    asked = Asked(
+        build_only=body.build_only, rebuild=body.rebuild, options=options(urlpath, body.env),
+        idempotency_key=idempotency_key,
+    )
+    created, feed = await accept(request, services, spec, asked)
+    services.fanout.forget(feed)
+    response.headers["location"] = f"{services.settings.front.base_url}api/v1/launches/{created.id}"
+    return await held(services, created.id)
+
+
+def options(urlpath: str, env: dict[str, str]) -> dict[str, object]:
+    """What is kept of a request beside its spec."""
+    if env:
+        raise BadRequest("This service does not let a launch set environment variables.")
+    return {"urlpath": urlpath.lstrip("/")} if urlpath else {}
+
+
+@router.get("", summary="List launches", dependencies=[Depends(need_admin)])
+async def launches(
+    request: Request,
+    state: Annotated[str | None, Query(max_length=20)] = None,
+    provider: Annotated[str | None, Query(max_length=40)] = None,
+    repo: Annotated[str | None, Query(max_length=400, description="The repository's name, exactly.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
+) -> Page[Launch]:
+    """Everybody's launches, newest first; needs the admin token. Tokens of servers are not shown."""
+    where = {key: value for key, value in (("state", state), ("provider", provider), ("repo", repo)) if value}
+    rows = await read.page(
+        services_of(request).teller.db, LaunchRow.__table__, where=where, most=limit + 1,
+        before=shapes.read_cursor(cursor) if cursor else None,
+    )
+    return Page(
+        items=[shapes.launch(row) for row in rows[:limit]],
+        next=shapes.cursor(rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
+    )
+
+
+@router.get("/{launch_id}", summary="Look at a launch")
+async def launch(request: Request, launch_id: str) -> Launch:
+    """State, steps with their durations, place in the queue, and, while it is ready, the server's address and token.
+
+    Whoever knows the id may see it: it is 128 random bits and told only to whoever made the launch.
+    """
+    return await held(services_of(request), launch_id)
+
+
+@router.delete("/{launch_id}", status_code=202, summary="Cancel a launch or stop its server")
+async def end(request: Request, launch_id: str) -> Launch:
+    """Cancels what is under way, stops what is ready, and changes nothing about what has ended."""
+    services = services_of(request)
+    await end_launch(services.teller, checked_id(launch_id, "launch"), grace=services.settings.builds.grace)
+    return await held(services, launch_id)
+
+
+@router.get("/{launch_id}/events", summary="Follow a launch", response_class=Response, responses={
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "One JSON object an event."},
+    204: {"description": "Everything has been told already."},
+})
+async def events(
+    request: Request, launch_id: str,
+    last_event_id: Annotated[str, Header(max_length=100, description="Where to go on.")] = "",
+) -> Response:
+    """Its states and its build's log from the first line, live, as server-sent events.
+
+    The `id` of an event is `<launch>.<event>.<line>`; a reader who names the last one it has seen misses
+    nothing.
+    """
+    services = services_of(request)
+    end = await read.stream_end(services.teller.db, checked_id(launch_id, "launch"))
+    if end is None:
+        raise NotFound("There is no such launch. It may have expired; start a new one.")
+    last = read_position(last_event_id)
+    start = last[1] if last is not None and last[0] == launch_id else START
+    if end and start.event >= end:
+        return Response(status_code=204)
+    check_room(services)
+    return EventStream(services.fanout, services.fanout.begin(launch_id), start)

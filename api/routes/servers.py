@@ -1,0 +1,64 @@
+"""`/api/v1/servers` and `/api/v1/stats`: what runs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from api import shapes
+from api.admin import may_open, need_admin
+from api.bodies import Page, Problem, Server, Stats
+from api.held import checked_id
+from api.services import services_of
+from services.errors import NotFound, Refused
+from services.models import Server as ServerRow
+from services.usecases import read
+from services.usecases.change import end_launch
+
+router = APIRouter(prefix="/api/v1", tags=["servers"])
+
+
+@router.get("/servers", summary="List servers", dependencies=[Depends(need_admin)])
+async def servers(
+    request: Request,
+    state: Annotated[str, Query(max_length=20, description="starting, running, stopping or stopped.")] = "running",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
+) -> Page[Server]:
+    """User servers, newest first; needs the admin token."""
+    rows = await read.page(
+        services_of(request).teller.db, ServerRow.__table__, where={"state": state}, most=limit + 1, order="started_at",
+        before=shapes.read_cursor(cursor) if cursor else None,
+    )
+    return Page(
+        items=[shapes.server(row) for row in rows[:limit]],
+        next=shapes.cursor(rows[limit - 1]["started_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
+    )
+
+
+@router.delete("/servers/{server_id}", status_code=202, summary="Stop a server", responses={
+    403: {"model": Problem, "description": "Neither the admin token nor the server's own."},
+    404: {"model": Problem, "description": "There is no such server."},
+})
+async def stop(request: Request, server_id: str) -> Server:
+    """Stops it; needs the admin token, or as bearer the token that opens this server."""
+    services = services_of(request)
+    checked_id(server_id, "server")
+    if not may_open(request, services.secret.server_token(server_id)):
+        raise Refused("This needs the admin token, or the token of this server.")
+    row = await read.server(services.teller.db, server_id)
+    if row["launch"] is None:
+        raise NotFound("This server belongs to no launch yet.")
+    await end_launch(services.teller, row["launch"], grace=services.settings.builds.grace)
+    return shapes.server(await read.server(services.teller.db, server_id))
+
+
+@router.get("/stats", tags=["service"], summary="How much there is of everything")
+async def stats(request: Request) -> Stats:
+    """Numbers by state, of what has not ended, and how long the oldest launch has waited."""
+    found = await read.stats(services_of(request).teller.db)
+    ended = {"stopped", "done", "failed", "cancelled", "built"}
+    kept = {
+        kind: {state: n for state, n in (found[kind] or {}).items() if state not in ended}
+        for kind in ("launches", "builds", "servers")
+    }
+    return Stats(**kept, oldest_waiting=found["oldest_wait"] or None, version=request.app.version)

@@ -1,0 +1,196 @@
+// The launch page: starts a launch (or follows one that exists), keeps the page true to it, and goes to the server when it is ready.
+// What is said comes from the server as a piece of HTML, fetched anew at each step; the event stream tells when, and brings the log.
+"use strict";
+(() => {
+  const at = (id) => document.getElementById(id);
+  const { baseUrl: base, launch: given } = window.pageConfig;
+  const LOG_PHASES = new Set(["fetching", "building", "pushing", "unknown"]);
+  let id = given.id; // "" until the launch exists
+  let stream = null;
+  let lines = []; // of the log, kept until it is opened
+  let view = null; // the log, once opened
+  let clock = 0; // performance.now() when the status was fetched
+  let news = 0; // only the newest status counts
+  let seen = [0, 0]; // number of the last event and of the last line of the log
+
+  const state = () => at("status").dataset.state;
+  const ended = () => ["ready", "done", "failed", "cancelled", "stopped"].includes(state());
+  function say(text) { if (at("live").textContent !== text) at("live").textContent = text; }
+
+  function tell(text, after = "") { // what the page itself has to say: no connection, refused
+    const line = at("now") ?? document.querySelector("#status .why");
+    line.textContent = text;
+    let then = line.parentNode.querySelector(".then, .hint");
+    if (after && !then) {
+      then = Object.assign(document.createElement("span"), { className: "then" });
+      line.after(" ", then);
+    }
+    if (then) then.textContent = after;
+    say(`${text} ${after}`);
+  }
+
+  // --- the status -----------------------------------------------------------------------------------------------
+
+  function follow() { // what the status says to the rest of the page
+    const status = at("status");
+    clock = performance.now();
+    if (status.dataset.title) document.title = status.dataset.title;
+    if (status.dataset.icon) at("icon").href = status.dataset.icon;
+    if (status.dataset.build) at("log").hidden = false;
+    const said = at("now") ?? status.querySelector(".why");
+    say([said, said?.parentNode.querySelector(".then, .hint")].map((part) => part?.textContent ?? "").join(" ").trim());
+    if (state() === "failed") failed();
+    if (state() === "ready") ready();
+    tick();
+  }
+
+  async function refresh() {
+    const mine = ++news;
+    try {
+      const response = await fetch(`${base}launches/${id}/status`, { headers: { accept: "text/html" } });
+      if (!response.ok) throw new Error(response.statusText);
+      const text = await response.text();
+      if (mine !== news) return;
+      const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("status");
+      const focused = document.activeElement?.dataset.do;
+      at("status").replaceWith(document.adoptNode(fresh));
+      if (focused) (document.querySelector(`[data-do="${focused}"]`) ?? document.querySelector("[data-do], #open") ?? at("main")).focus();
+      follow();
+    } catch {
+      if (mine === news) setTimeout(refresh, 2000);
+    }
+  }
+
+  function tick() { // durations count on; the band shows how much of the expected time has gone
+    const time = document.querySelector("time[data-since]");
+    if (!time) return;
+    const spent = Number(time.dataset.since) + (performance.now() - clock) / 1000;
+    const shown = Math.floor(spent);
+    time.textContent = shown < 60 ? `${shown} s` : `${Math.floor(shown / 60)} min ${String(shown % 60).padStart(2, "0")} s`;
+    const band = document.querySelector(".band");
+    if (!band) return;
+    const whole = Number(time.dataset.since) + Number(band.dataset.left) * 1.4; // it may well take a little longer
+    band.querySelector("i").style.width = `${Math.min(97, 100 * spent / whole)}%`;
+    band.querySelector("b").style.width = `${100 * Number(band.dataset.left) * 0.6 / whole}%`;
+  }
+
+  // --- ends -----------------------------------------------------------------------------------------------------
+
+  function ready() {
+    const link = at("open");
+    const key = `opened ${id}`;
+    if (!link || sessionStorage.getItem(key)) return; // who comes back wants to stay here
+    sessionStorage.setItem(key, "1");
+    location.assign(link.href);
+  }
+
+  async function failed() {
+    if (!at("status").dataset.build) return;
+    at("log").open = true;
+    const log = await open();
+    log.whenQuiet(() => {
+      const found = log.matter();
+      if (!found.length || !at("matter")) return;
+      at("matter").replaceChildren(Object.assign(document.createElement("pre"), {
+        className: "matter", textContent: found.join("\n"), tabIndex: 0, ariaLabel: "The lines that matter",
+      }));
+    });
+  }
+
+  // --- the log --------------------------------------------------------------------------------------------------
+
+  let opening = null;
+  function open() {
+    opening ??= import(given.log).then(({ Log }) => {
+      const build = at("status").dataset.build;
+      view = new Log(at("log-box"), {
+        style: given.logStyle, page: build && `${base}builds/${build}`, text: build && `${base}api/v1/builds/${build}/log`,
+      });
+      for (const line of lines) view.write(line);
+      lines = [];
+      return view;
+    });
+    return opening;
+  }
+  at("log").addEventListener("toggle", () => { if (at("log").open) open(); });
+
+  // --- the stream -----------------------------------------------------------------------------------------------
+
+  function listen() {
+    stream?.close();
+    stream = new EventSource(`${base}api/v1/launches/${id}/events`);
+    let cut = 0;
+    stream.onopen = () => { if (cut) { clearTimeout(cut); cut = 0; refresh(); } };
+    stream.onmessage = ({ data, lastEventId }) => {
+      const [, number, line] = lastEventId.split(".").map(Number);
+      if (number <= seen[0] && line <= seen[1]) return; // told already, on a connection before this one
+      if (line >= 0) seen = [number, line];
+      const event = JSON.parse(data);
+      if (event.state) {
+        refresh();
+        if (["ready", "done", "failed", "cancelled", "stopped"].includes(event.state)) stream.close();
+      } else if (LOG_PHASES.has(event.phase)) {
+        at("log").hidden = false;
+        if (view) view.write(event.message ?? ""); else lines.push(event.message ?? "");
+      } else if (event.message && at("detail")) {
+        at("detail").textContent = event.message.trim();
+      }
+    };
+    stream.onerror = () => {
+      if (ended()) { stream.close(); return; }
+      cut ||= setTimeout(() => tell("The connection dropped. The launch goes on; reconnecting…"), 1500);
+      if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 3000); // refused for now, not only cut
+    };
+  }
+
+  // --- what can be done -----------------------------------------------------------------------------------------
+
+  async function start(more = {}) {
+    for (const button of document.querySelectorAll("[data-do]")) button.disabled = true;
+    try {
+      const response = await fetch(`${base}api/v1/launches`, {
+        method: "POST", headers: { "content-type": "application/json" },
+        body: JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, ...more }),
+      });
+      const answer = await response.json();
+      if (!response.ok) { refused(answer); return; }
+      id = answer.id;
+      history.replaceState(null, "", `${base}launches/${id}`);
+      seen = [0, 0]; lines = []; opening = null; view?.clear(); view = null;
+      at("log").open = false; at("log").hidden = true;
+      await refresh();
+      listen();
+    } catch {
+      refused({ detail: "The server does not answer." });
+    }
+  }
+
+  function refused({ detail, retry_after: wait }) {
+    tell(detail, wait ? `Trying again in ${wait} seconds.` : "");
+    for (const button of document.querySelectorAll("[data-do]")) button.disabled = false;
+    if (wait) setTimeout(start, wait * 1000);
+  }
+
+  document.addEventListener("submit", (event) => {
+    const what = event.submitter?.dataset.do;
+    if (!what) return;
+    event.preventDefault();
+    if (what === "cancel" || what === "stop") {
+      event.submitter.disabled = true;
+      fetch(`${base}api/v1/launches/${id}`, { method: "DELETE" }).then(refresh, refresh);
+      if (what === "stop") setTimeout(refresh, 1500);
+    } else {
+      start(what === "rebuild" ? { rebuild: true } : {});
+    }
+  });
+
+  setInterval(tick, 1000);
+  setInterval(() => { if (id && ["waiting", "stopping"].includes(state()) && !document.hidden) refresh(); }, 4000);
+  document.addEventListener("visibilitychange", () => { if (id && !document.hidden && !ended()) refresh(); });
+  if (id) {
+    follow();
+    if (!ended() || at("status").dataset.build) listen(); // the log of an ended one is told from its first line
+  } else if (given.start) {
+    if (document.prerendering) document.addEventListener("prerenderingchange", () => start(), { once: true }); else start();
+  }
+})();

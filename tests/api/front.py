@@ -1,0 +1,160 @@
+"""The front door for tests: the real routes on a real database, with a provider that asks nobody.
+
+States are written by the one function that writes them in production, so pages and bodies see true rows.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from api import binder, problems
+from api.middleware import around
+from api.routes import ROUTERS
+from api.routes.health import Health
+from api.services import ApiServices
+from api.streams import Fanout
+from services.errors import BadSpec
+from services.events import Kind, NewEvent
+from services.lifecycle import Move, Process
+from services.names import new_id
+from services.providers.base import Resolved, Spec
+from services.secrets import Secret
+from services.settings import Settings
+from services.states import LaunchState
+from services.usecases.create import Creator
+
+COMMIT = "6ef7a6ad06a3a5c9d9a2d1b2e1a1c6a0d7a6f0b1"
+
+
+class QuietProvider:
+    """GitHub's grammar, and nothing that would need a network."""
+
+    prefix = "gh"
+    display: Mapping[str, Any] = {
+        "displayName": "GitHub", "id": "gh", "spec": {"validateRegex": r"[^\/]+\/[^\/]+\/.+"},
+        "detect": {"regex": "^(https?:\\/\\/github.com\\/)?(?<repo>.*)"},
+        "repo": {"label": "GitHub repository name or URL", "placeholder": "owner/repository"},
+        "ref": {"enabled": True, "default": "HEAD"},
+    }
+
+    def parse(self, raw: str) -> Spec:
+        parts = raw.split("/", 2)
+        if len(parts) < 3:
+            raise BadSpec(f'Spec is not of the form "user/repo/ref", provided: "{raw}".')
+        return Spec("gh", raw, f"{parts[0]}/{parts[1]}", parts[2])
+
+    def pinned(self, spec: Spec) -> Resolved | None:
+        return None
+
+    async def resolve(self, spec: Spec) -> Resolved:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class Front:
+    """One api process in this event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.process = Process(settings, "api")
+        secret = Secret(settings.home.secret.get_secret_value())
+        self.fanout = Fanout(self.process.db, self.process.redis, secret.server_token, settings.front.hold)
+        provider = QuietProvider()
+        self.services = ApiServices(
+            settings=settings, providers={"gh": provider}, teller=self.process.teller, redis=self.process.redis,
+            creator=Creator(self.process.db, self.process.bell, settings.limits), fanout=self.fanout, secret=secret,
+        )
+        self.inner = FastAPI(version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
+                             redirect_slashes=False)
+        problems.install(self.inner)
+        self.inner.state.services = self.services
+        self.inner.state.health = Health(self.services)
+        self.inner.include_router(binder.router)
+        for router in ROUTERS:
+            self.inner.include_router(router)
+        self.app: ASGIApp = around(self.inner, settings.front)
+
+    async def aclose(self) -> None:
+        await self.inner.state.health.aclose()
+        await self.fanout.aclose()
+        await self.process.aclose()
+
+    async def launch(self, spec: str = "norvig/pytudes/HEAD", **values: Any) -> str:
+        """A launch in `waiting`; values are columns."""
+        launch = new_id()
+        owner, repo, ref = spec.split("/", 2)
+        columns = {
+            "id": launch, "state": "waiting", "seq": 1, "caller": "test", "client": "127.0.0.1", "provider": "gh",
+            "spec": spec, "repo": f"{owner}/{repo}", "ref": ref, "options": json.dumps(values.pop("options", {})),
+        } | values
+        names = ", ".join(columns)
+        marks = ", ".join(f"CAST(:{name} AS jsonb)" if name == "options" else f":{name}" for name in columns)
+        await self.process.db.rows(sa.text(f"INSERT INTO launch ({names}) VALUES ({marks})"), columns)
+        await self.process.db.rows(sa.text(
+            "INSERT INTO event (launch, seq, kind, state, data) VALUES (:id, 1, 'waiting', 'waiting', '{}')"), {"id": launch})
+        return launch
+
+    async def move(self, launch: str, to: LaunchState, *events: NewEvent, **values: Any) -> None:
+        """The next state."""
+        moved = await self.process.teller.move(Move(launch, to, events, values=values))
+        assert moved is not None, f"{launch} cannot move to {to}"
+
+    async def build(self, image: str = "r2d-norvig-2dpytudes-1a2b3c:6ef7a6", **values: Any) -> str:
+        """A queued build; values are columns."""
+        build = new_id()
+        columns = {
+            "id": build, "image": image, "provider": "gh", "repo_url": "https://github.com/norvig/pytudes", "commit": COMMIT,
+        } | values
+        names = ", ".join(columns)
+        marks = ", ".join(f"CAST(:{name} AS jsonb)" if name == "reason" else f":{name}" for name in columns)
+        columns = {key: json.dumps(value) if key == "reason" else value for key, value in columns.items()}
+        await self.process.db.rows(sa.text(f"INSERT INTO build ({names}) VALUES ({marks})"), columns)
+        return build
+
+    async def set_build(self, build: str, **values: Any) -> None:
+        """Write columns of a build."""
+        sets = ", ".join(f"{key} = CAST(:{key} AS jsonb)" if key == "reason" else f"{key} = :{key}" for key in values)
+        values = {key: json.dumps(value) if key == "reason" else value for key, value in values.items()}
+        await self.process.db.rows(sa.text(f"UPDATE build SET {sets} WHERE id = :id"), {"id": build, **values})
+
+    async def log(self, build: str, first: int, messages: Sequence[str], phase: str = "building") -> int:
+        """Lines of a build's log; the number of the last one."""
+        last = first + len(messages) - 1
+        body = "\n".join(json.dumps({"phase": phase, "message": message}) for message in messages)
+        await self.process.db.rows(sa.text(
+            "INSERT INTO log_chunk (build, first, last, body) VALUES (:build, :first, :last, :body)"),
+            {"build": build, "first": first, "last": last, "body": body})
+        await self.set_build(build, lines=last)
+        self.process.wake.publish(builds={build: last})
+        return last
+
+    # -- whole stories -----------------------------------------------------------------------------------------
+
+    async def building(self, **values: Any) -> tuple[str, str]:
+        """A launch that waits for a build under way."""
+        launch, build = await self.launch(**values), await self.build(f"image-{new_id()[:8]}:x")
+        await self.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
+        await self.move(
+            launch, LaunchState.BUILDING, NewEvent(Kind.BUILDING, {"build": build}), build=build, resolved_ref=COMMIT,
+            repo_url="https://github.com/norvig/pytudes", ref_url=f"https://github.com/norvig/pytudes/tree/{COMMIT}",
+        )
+        await self.set_build(build, state="building")
+        return launch, build
+
+    async def fail(self, launch: str, build: str, reason: Mapping[str, str], lines: int) -> None:
+        """The build fails, and the launch with it."""
+        await self.set_build(build, state="failed", reason=reason)
+        await self.process.db.rows(sa.text("UPDATE build SET ended_at = now() WHERE id = :id"), {"id": build})
+        event = NewEvent(Kind.FAILED, {"reason": dict(reason), "log_end": lines})
+        await self.move(launch, LaunchState.FAILED, event, reason=dict(reason))
+
+    async def ready(self, launch: str, url: str = "http://localhost:8001/user/norvig-pytudes-abcd1234/") -> None:
+        """From wherever it is to a running server."""
+        await self.move(launch, LaunchState.LAUNCHING, NewEvent(Kind.LAUNCHING), image="image:x")
+        await self.move(launch, LaunchState.READY, NewEvent(Kind.READY, {"url": url, "server": new_id()}), url=url)

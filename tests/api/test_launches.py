@@ -1,0 +1,110 @@
+"""`/api/v1/launches`."""
+
+import pytest
+
+from services.events import Kind, NewEvent
+from services.states import LaunchState
+
+ADMIN = {"authorization": "Bearer the-admin-token-of-the-tests"}
+
+
+async def test_a_launch_is_accepted_and_shown_to_its_holder(http):
+    response = await http.post("/api/v1/launches", json={"provider": "gh", "spec": "norvig/pytudes/HEAD", "urlpath": "/lab"})
+    assert response.status_code == 202
+    body = response.json()
+    assert (body["state"], body["repo"], body["ref"], body["urlpath"]) == ("waiting", "norvig/pytudes", "HEAD", "lab")
+    assert body["position"] == 1
+    assert response.headers["location"] == f"/api/v1/launches/{body['id']}"
+    assert (await http.get(response.headers["location"])).json()["id"] == body["id"]
+
+
+async def test_an_idempotency_key_gives_the_same_launch(http):
+    made = [
+        (await http.post("/api/v1/launches", json={"provider": "gh", "spec": "a/b/HEAD"}, headers={"idempotency-key": key})).json()
+        for key in ("one", "one", "two")
+    ]
+    assert made[0]["id"] == made[1]["id"] != made[2]["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 422, "invalid"),
+        ({"provider": "gh"}, 422, "invalid"),
+        ({"link": "x", "provider": "gh", "spec": "a/b/c"}, 422, "invalid"),
+        ({"provider": "xyz", "spec": "a/b/c"}, 404, "unknown_provider"),
+        ({"provider": "gh", "spec": "a/b"}, 400, "bad_spec"),
+        ({"provider": "gh", "spec": "a/b/c", "colour": "red"}, 422, "invalid"),
+        ({"provider": "gh", "spec": "a/b/c", "env": {"LD_PRELOAD": "/x"}}, 400, "bad_request"),
+        ({"provider": "gh", "spec": "a/b/c", "env": {"1X": "/x"}}, 422, "invalid"),
+    ],
+)
+async def test_what_cannot_be_understood_is_a_problem(http, body, status, code):
+    response = await http.post("/api/v1/launches", json=body)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["detail"]
+
+
+@pytest.mark.parametrize("launch", ["0" * 32, "nonsense", "..%2f..%2fhealth"])
+async def test_an_unknown_launch_is_not_found(http, launch):
+    for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
+        response = await http.request(method, f"/api/v1/launches/{launch}{rest}")
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+async def test_lists_need_the_admin_token_and_show_no_tokens(http, front):
+    launch = await front.launch()
+    await front.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
+    await front.ready(launch)
+    for headers, status in (({}, 401), ({"authorization": "Bearer wrong"}, 403), (ADMIN, 200)):
+        response = await http.get("/api/v1/launches", headers=headers)
+        assert response.status_code == status
+    (shown,) = response.json()["items"]
+    assert (shown["id"], shown["state"], shown["token"]) == (launch, "ready", None)
+    held = (await http.get(f"/api/v1/launches/{launch}")).json()
+    assert len(held["token"]) == 22
+    assert held["url"].startswith("http://localhost:8001/user/")
+
+
+async def test_lists_are_filtered_and_paged(http, front):
+    made = [await front.launch(f"owner/repo{number % 2}/HEAD") for number in range(5)]
+    seen, cursor = [], None
+    while True:
+        query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = (await http.get("/api/v1/launches", params=query, headers=ADMIN)).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+    some = (await http.get("/api/v1/launches", params={"repo": "owner/repo1"}, headers=ADMIN)).json()["items"]
+    assert len(some) == 2
+    assert (await http.get("/api/v1/launches", params={"cursor": "nonsense"}, headers=ADMIN)).status_code == 400
+
+
+async def test_a_launch_is_cancelled_by_its_holder(http, front):
+    launch, _ = await front.building()
+    response = await http.delete(f"/api/v1/launches/{launch}")
+    assert (response.status_code, response.json()["state"]) == (202, "cancelled")
+    assert (await http.delete(f"/api/v1/launches/{launch}")).status_code == 202
+
+
+async def test_timings_and_reasons_are_told(http, front):
+    launch, build = await front.building()
+    last = await front.log(build, 1, ["Collecting torchh\n", "ERROR: No matching distribution found for torchh\n"])
+    reason = {"code": "build_failed", "message": "pip could not find a package named 'torchh'.", "hint": "Did you mean torch?"}
+    await front.fail(launch, build, reason, last)
+    body = (await http.get(f"/api/v1/launches/{launch}")).json()
+    assert (body["state"], body["reason"], body["build"]) == ("failed", reason, build)
+    assert set(body["timings"]) >= {"waiting", "resolving", "building"}
+
+
+async def test_a_finished_stream_is_told_once(http, front):
+    launch, build = await front.building()
+    last = await front.log(build, 1, ["one\n", "two\n"])
+    await front.fail(launch, build, {"code": "build_failed", "message": "It failed.", "hint": ""}, last)
+    response = await http.get(f"/api/v1/launches/{launch}/events", headers={"last-event-id": f"{launch}.4.2"})
+    assert response.status_code == 204
