@@ -2,8 +2,8 @@
 
     postgres ─┬─ migrations ─┬─ api
     forge ────┼─ egress      ├─ worker (egress, valkey)
-    valkey    │              ├─ launcher (valkey)
-    proxy ── hub             └─ reaper (valkey)
+    valkey    │              ├─ launcher (valkey, hub)
+    proxy ── hub             └─ reaper (valkey, hub)
 
 What the settings name an address for is not started here. Secrets go by environment, never by command line. As root the
 parts that strangers can talk to run as the account; worker, reaper and hub keep root, to give every build and server a
@@ -99,8 +99,8 @@ def make_plan(
             ready=lambda: _answers(status_of(f"{front.base_url}livez", host=host, port=front.port)),
         ),
         Part("worker", plan.python("worker", privileged=True), after=("migrations", "egress", "valkey"), says=says),
-        Part("launcher", plan.python("launcher"), after=("migrations", "valkey"), says=says),
-        Part("reaper", plan.python("reaper", privileged=True), after=("migrations", "valkey"), says=says),
+        Part("launcher", plan.python("launcher"), after=("migrations", "valkey", "hub"), says=says),
+        Part("reaper", plan.python("reaper", privileged=True), after=("migrations", "valkey", "hub"), says=says),
     ]
     return plan
 
