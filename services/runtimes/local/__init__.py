@@ -1,3 +1,28 @@
-"""The runtime `local`: repositories built with uv and run in bubblewrap sandboxes on this machine, without
-containers.
-"""
+"""The runtime `local`: repositories built with uv and run in bubblewrap sandboxes on this machine, without containers."""
+
+from dataclasses import dataclass
+
+from services.runtimes.local.builder import LocalBuilder
+from services.runtimes.local.images import Images
+from services.runtimes.local.paths import Paths
+from services.runtimes.local.servers import Servers
+from services.runtimes.local.spawning import LocalSpawning
+from services.runtimes.local.workshop import Workshop
+from services.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRuntime:
+    """A `Runtime`."""
+
+    builder: LocalBuilder
+    images: Images
+    spawning: LocalSpawning
+    name: str = "local"
+
+
+def make(settings: Settings) -> LocalRuntime:
+    """The runtime of the settings; touches nothing on the disk before it is used."""
+    workshop = Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds)
+    servers = Servers(settings.home, settings.local, settings.builds)
+    return LocalRuntime(LocalBuilder(workshop), workshop.images, LocalSpawning(servers))

@@ -155,14 +155,14 @@ def stop_all(directories: Iterable[Path], *, patience: float = 5.0) -> None:
 
 
 def runs(root: Path) -> list[Path]:
-    """The directories of all runs below `root` that still run, two levels deep at most."""
-    found = [path.parent for pattern in ("*/pid", "*/*/pid") for path in root.glob(pattern)]
+    """The directories of all runs below `root` that still run, three levels deep at most."""
+    found = [path.parent for pattern in ("*/pid", "*/*/pid", "*/*/*/pid") for path in root.glob(pattern)]
     return sorted(path for path in found if isinstance(status(path), Running))
 
 
 def stop_everything(home: Path) -> None:
     """Stop every build and server of a home's `local` directory: the last thing `up` does."""
-    stop_all([*runs(home / "builds"), *runs(home / "servers")])
+    stop_all([run for name in ("builds", "bases", "servers") for run in runs(home / name)])
 
 
 def _name(directory: Path) -> str:
@@ -179,17 +179,26 @@ def _signal(run: Running, number: int) -> None:
             os.kill(run.pid, number)
 
 
+def lock(fd: int) -> bool:
+    """Take a lock on an open file or directory for as long as it is open; False if somebody else has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _locked(directory: Path) -> bool:
     try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
-        os.close(lock)
+        os.close(fd)
     return False
 
 

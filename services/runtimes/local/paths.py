@@ -1,6 +1,7 @@
 """Where the runtime `local` keeps everything, and which accounts builds and servers run as.
 
     builds/<handle>/             one attempt: log, the two runs (fetch/, make/), content, environment in the making
+    bases/<key>/                 an environment of Jupyter alone in the making, which others begin as
     environments/<key>/<n>/      a complete environment: venv/, perhaps home/, meta.json; `current` leads to the newest
     images/<digest of name>/     record.json and the content that servers start from
     servers/<name>/              one server: home, sockets, its run
@@ -44,7 +45,7 @@ class Paths:
         """Create what is missing. As root, others may pass through but not look around."""
         mode = 0o700 if self.first_uid is None else 0o711
         self.root.mkdir(mode=mode, parents=True, exist_ok=True)
-        for name in ("builds", "environments", "images", "servers", "cache", "programs", "tools", "etc"):
+        for name in ("builds", "bases", "environments", "images", "servers", "cache", "programs", "tools", "etc"):
             (self.root / name).mkdir(mode=mode, exist_ok=True)
         (self.root / "uids").mkdir(mode=0o700, exist_ok=True)
         self.own(self.cache, self.store_uid)
@@ -54,6 +55,11 @@ class Paths:
     def builds(self) -> Path:
         """One directory per attempt at a build."""
         return self.root / "builds"
+
+    @property
+    def bases(self) -> Path:
+        """One directory per base environment in the making."""
+        return self.root / "bases"
 
     @property
     def environments(self) -> Path:

@@ -3,7 +3,7 @@
 Hub and reaper use the same verbs; each is idempotent and blocking. A server listens on a unix socket in `<run>/s/<hash>/in`,
 the one directory outside of its own that the sandbox can write. The proxy must not be sent there: the sandbox could put a
 link to another socket of this machine in its place. `publish` therefore gives the socket itself a second name (a hard
-link) in the directory above, which the sandbox does not see, and hands it to the proxy's account.
+link) in the directory above, which the sandbox does not see, and `hand_over` opens it to the proxy's account.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ class Servers:
         self, home: HomeSettings, local: LocalSettings, builds: BuildSettings, *, online: bool = True, proxy_uid: int | None = None,
     ) -> None:
         """`proxy_uid` is the account of the proxy, when that is another than ours; `online` gives servers a way out."""
-        self._paths = Paths.of(local, home).make()
+        self._paths = Paths.of(local, home)  # made by `start`: others only look
         self._local = local
         self._online = online
         self._proxy_uid = proxy_uid
@@ -104,6 +104,7 @@ class Servers:
 
     def start(self, order: Order) -> None:
         """Start the server in a fresh home. Raises `ImageVanished` or `NotStarted`."""
+        self._paths.make()
         self.remove(order.name)
         record = self._images.open(order.image)
         uid = self._paths.take_uid(order.name)
@@ -127,7 +128,7 @@ class Servers:
         ))
 
     def publish(self, name: str) -> bool:
-        """Give the server's socket its name for hub and proxy; False as long as there is none."""
+        """Give the server's socket its second name, for us alone; False as long as there is none."""
         source, target = self._place(name) / "in" / "s", self.socket(name)
         if target.exists():
             return True
@@ -138,10 +139,14 @@ class Servers:
         if not stat.S_ISSOCK(target.lstat().st_mode):
             target.unlink()
             return False
+        return True
+
+    def hand_over(self, name: str) -> None:
+        """Let the proxy in. Only when the server answers: until then it sets the socket's mode itself."""
+        target = self.socket(name)
         target.chmod(0o600)
         if self._proxy_uid is not None and os.geteuid() == 0:
             os.chown(target, self._proxy_uid, -1)
-        return True
 
     def stop(self, name: str) -> None:
         """End the server; its files stay."""

@@ -82,7 +82,8 @@ class Shim:
         self.memory_kills = 0
         self.disk_at = 0.0
         self.log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self.written, self.received, self.cut = 0, 0, False
+        self.written = self.received = os.fstat(self.log).st_size  # runs of one build share a log
+        self.cut = False
         self.last = b"\n"
         self.init = 0  # first process of the sandbox, by the host's numbering
         self.group = bounds.make_group(
@@ -241,6 +242,8 @@ class Shim:
 
     def conclude(self, code: int, *, began: bool) -> None:
         """Clean up and write how it ended."""
+        if self.last != b"\n":
+            os.write(self.log, b"\n")
         self.group.kill()
         if not self.reason and code != 0:
             if self.memory_kills + self.group.out_of_memory():

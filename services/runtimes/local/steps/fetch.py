@@ -37,8 +37,7 @@ def main() -> int:
     """Run the step; the exit status."""
     job = read("job.json")
     try:
-        Fetch(job).run()
-        plan.make(job)
+        plan.make({**job, "tree": Fetch(job).run()})
     except Failure as failure:
         return report(failure)
     return 0
@@ -59,8 +58,8 @@ class Fetch:
         if urlsplit(self.url).scheme not in ("http", "https", "git"):
             raise Failure("Only http, https and git addresses can be fetched.")
 
-    def run(self) -> None:
-        """Fetch, check out, submodules, large files."""
+    def run(self) -> str:
+        """Fetch, check out, submodules, large files; the id of the tree."""
         shown = urlsplit(self.url)._replace(query="", fragment="").geturl()
         say("fetching", f"Fetching {shown} at {self.commit}")
         kind = ("--object-format=sha256",) if len(self.commit) == 64 else ()
@@ -71,7 +70,9 @@ class Fetch:
         self.git("checkout", "-q", "--detach", self.commit)
         self.submodules()
         self.large_files()
-        say("fetching", f"HEAD is now at {self.git('log', '-1', '--format=%h %s', 'HEAD').strip()[:300]}")
+        tree, told = self.git("log", "-1", "--format=%T%n%h %s", "HEAD").split("\n", 1)
+        say("fetching", f"HEAD is now at {told.strip()[:300]}")
+        return tree
 
     def fetch(self) -> None:
         """Bring the commit into the repository."""

@@ -13,12 +13,13 @@ from .conda import CondaFile, read_environment
 from .detect import Detected, detect
 from .pipfile import scan_pipfile
 from .requirements import Line, Scan, scan_file, scan_line
-from .said import Failure, say
+from .said import Failure
 
 
 def make(job: dict[str, Any], tree: Path = Path(said.HOME)) -> None:
     """Read the repository and write the plan. Raises `Failure`."""
-    said.write("plan.json", plan(job["pythons"], job["default_python"], tree))
+    made = plan(job["pythons"], job["default_python"], tree)
+    said.write("plan.json", {**made, "tree": job["tree"]})
 
 
 def plan(pythons: list[str], default: tuple[str, str], tree: Path) -> dict[str, Any]:
@@ -43,12 +44,10 @@ def plan(pythons: list[str], default: tuple[str, str], tree: Path) -> dict[str, 
     notices += [sentence] if sentence else []
     for script in filter(None, (found.post_build, found.start)):
         os.chmod(tree / script, 0o755)  # noqa: S103 - as repo2docker does
-    for notice in notices + scan.notices:
-        say("building", notice)
     return {
         "kind": found.kind, "python": python, "requirements": _lines(scan.requirements), "constraints": _lines(scan.constraints),
         "options": _lines(scan.options), "flags": scan.flags, "builds": scan.builds, "reads": scan.reads,
-        "content": bool(scan.reads), "pinned": bool(scan.requirements) and scan.pinned and not scan.builds,
+        "notices": notices + scan.notices, "pinned": bool(scan.requirements) and scan.pinned and not scan.builds,
         "post_build": found.post_build, "start": found.start, "conda": _conda_part(conda),
     }  # fmt: skip
 

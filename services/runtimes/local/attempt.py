@@ -1,0 +1,242 @@
+"""One attempt at a build: fetch, plan, environment, image. Its directory holds everything; this is how it is read and moved on.
+
+    job.json      what is built               plan.json   what the environment is made of
+    log           the one log of all runs     go.json     the answer to the plan
+    fetch/ …      the runs                    exit.json   how it ended
+
+`look` brings the attempt as far as it goes without waiting and says where it stands. It is written so that being killed at any
+line leaves a state that the next call goes on from: files are written whole, and moves into the stores may be done twice.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from services.egress import Purpose
+from services.errors import BuildFailed, DockyardError
+from services.runtimes.base import BuildJob, Exit, Plan
+from services.runtimes.local import detached, trees, words
+from services.runtimes.local.environments import Environment
+from services.runtimes.local.making import Making, last_line, set_git_aside
+from services.runtimes.local.recipe import Recipe
+from services.runtimes.local.workshop import Step, Workshop, result
+
+
+class Attempt:
+    """One attempt, by its directory."""
+
+    def __init__(self, workshop: Workshop, job: BuildJob) -> None:
+        self.workshop = workshop
+        self.job = job
+        self.directory = workshop.paths.builds / job.handle
+        self.log = self.directory / "log"
+
+    def begin(self) -> None:
+        """Start fetching, unless the attempt has begun."""
+        if not (self.directory / "job.json").exists():
+            self.workshop.paths.make()
+            mode = 0o700 if self.workshop.paths.first_uid is None else 0o711
+            self.directory.mkdir(mode=mode, exist_ok=True)
+            self._write("job.json", {**asdict(self.job), "at": time.time(), "uid": self.workshop.paths.take_uid(self.job.handle)})
+        self.workshop.run(self.directory, self._fetch(), self.log)
+
+    def look(self) -> Plan | Exit | None:
+        """Where the attempt stands: waiting for an answer to its plan, ended, or None while it goes on. Blocking."""
+        ended = self._read("exit.json")
+        if ended is not None:
+            return Exit(**ended)
+        try:
+            found = self._look()
+        except DockyardError as error:
+            found = Exit(ok=False, reason=error.sentence, retryable=error.retryable)
+        except OSError as error:
+            found = Exit(ok=False, reason=f"The build could not go on: {error.strerror}.", retryable=True)
+        if isinstance(found, Exit):
+            self._write("exit.json", asdict(found))
+        return found
+
+    def proceed(self, *, exists: bool) -> None:
+        """Answer the plan."""
+        if self._read("go.json") is None:
+            self._write("go.json", {"exists": exists})
+
+    def stop(self) -> None:
+        """End whatever runs of it."""
+        detached.stop_all(detached.runs(self.directory))
+
+    def _look(self) -> Plan | Exit | None:
+        plan = self._read("plan.json")
+        if plan is None:
+            end = self.workshop.run(self.directory, self._fetch(), self.log)
+            if end is None:
+                return None
+            exit_ = self._fetched(end)
+            if exit_ is not None:
+                return exit_
+            plan = self._read("plan.json")
+            assert plan is not None
+        recipe = Recipe.load(plan["recipe"])
+        answer = self._read("go.json")
+        if answer is None:
+            return Plan(plan["key"], plan["why"])
+        exists = bool(answer["exists"]) and self.workshop.environments.find(plan["key"])
+        self._say("go", "building", recipe.told(exists=bool(exists)))
+        environment = exists or self._make(recipe)
+        if environment is None or isinstance(environment, Exit):
+            return environment
+        return self._image(recipe, environment, reused=bool(exists))
+
+    def _fetched(self, end: detached.Ended) -> Exit | None:
+        """Take over the plan from the fetch, or say why there is none."""
+        found, plan = result(self.directory, "fetch"), result(self.directory, "fetch", "plan.json")
+        if end.reason or (found is None and (plan is None or end.code != 0)):
+            step = self._fetch()
+            return words.ended(end, "Fetching the repository", self.workshop.limits(step), last_line(self.log))
+        if found is not None or plan is None:
+            value: Mapping[str, Any] = found or {}
+            return Exit(
+                ok=False, reason=str(value.get("reason", ""))[:2000], hint=str(value.get("hint", ""))[:1000],
+                retryable=bool(value.get("retryable")),
+            )  # fmt: skip
+        recipe = Recipe.read(plan)
+        for number, notice in enumerate(recipe.notices[:100]):
+            self._say(f"notice-{number}", "building", notice[:1000])
+        if recipe.conda is not None:
+            recipe = recipe.with_index()
+            self._say("conda", "building", "conda's channels do not answer here: taking the packages from the package index.")
+        self._write("plan.json", {"recipe": recipe.json(), "key": recipe.key(self.workshop.local.jupyter), "why": recipe.why()})
+        return None
+
+    def _make(self, recipe: Recipe) -> Environment | Exit | None:
+        interpreter = self.workshop.interpreter(recipe.python)
+        bare = Recipe(kind="python", python=recipe.python)
+        base: Environment | None = None
+        if not recipe.empty and not self.job.no_cache and not (self.directory / "baseless").exists():
+            base = self.workshop.environments.fresh(bare.key(self.workshop.local.jupyter))
+            if base is None:
+                self._say("base", "building", f"Preparing Jupyter for Python {interpreter.minor}; this is done once.")
+                made = self._base(bare)
+                if made is None:
+                    return None
+                if isinstance(made, Exit):  # then let the repository's own installation say what is wrong
+                    (self.directory / "baseless").touch()
+                    return None
+                base = made
+        content = self.directory / "content"
+        return Making(
+            self.workshop, self.directory, recipe, interpreter, self.log, self.job.handle, self._uid(), base, content, self._left(),
+        ).look()
+
+    def _base(self, bare: Recipe) -> Environment | Exit | None:
+        """Make the environment that holds Jupyter alone, together with every other build that needs it."""
+        workshop = self.workshop
+        directory = workshop.paths.bases / bare.key(workshop.local.jupyter)[:32]
+        mode = 0o700 if workshop.paths.first_uid is None else 0o711
+        directory.mkdir(mode=mode, exist_ok=True)
+        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not detached.lock(lock):
+                return None
+            number = self._number(directory)
+            making = Making(
+                workshop, directory / number, bare, workshop.interpreter(bare.python), directory / number / "log", f"base-{number}",
+                None, seconds=workshop.builds.timeout,
+            )  # fmt: skip
+            (directory / number).mkdir(mode=mode, exist_ok=True)
+            made = making.look()
+            if made is not None:
+                trees.discard(directory / number)
+            return made
+        finally:
+            os.close(lock)
+
+    def _number(self, directory: Path) -> str:
+        """The name of the base that is being made, or a new one."""
+        names = sorted(path.name for path in directory.iterdir() if path.name.isdigit())
+        return names[-1] if names else str(time.time_ns())
+
+    def _image(self, recipe: Recipe, environment: Environment, *, reused: bool) -> Exit:
+        """Put the image together: the content of the commit, or the home as the environment's making has left it."""
+        content, image = self.directory / "content", self.directory / "image"
+        if not image.exists() and environment.home is not None:
+            if content.exists():
+                set_git_aside(content)
+            draft = self.directory / ".image"
+            trees.discard(draft)
+            draft.mkdir(mode=0o755)
+            trees.link(environment.home, draft, None)
+            git = self.directory / "git"
+            if git.exists():
+                trees.settle(git)
+                git.rename(draft / ".git")
+            draft.rename(image)
+        elif not image.exists() and content.exists():
+            trees.settle(content)
+            content.rename(image)
+        facts = {"start": recipe.start, "commit": self.job.commit, "repo_url": self.job.repo_url}
+        self.workshop.images.add(self.job.image, image, environment, facts, name=self.job.handle)
+        return Exit(ok=True, facts={"environment": environment.key, "reused": "yes" if reused else "no"})
+
+    def _fetch(self) -> Step:
+        local = self.workshop.local
+        job = {
+            "repo_url": self.job.repo_url, "commit": self.job.commit, "ref": self.job.ref,
+            "repository_bytes": local.repository_bytes, "fetch_timeout": local.fetch_timeout,
+            "pythons": [one.version for one in self.workshop.pythons], "default_python": self.workshop.default_python(),
+        }
+        return Step(
+            "fetch", Purpose.FETCH, ("step", "fetch"), self._uid(), self.directory / "content", job=job,
+            env={"NO_PROXY": "", "no_proxy": ""}, seconds=local.fetch_timeout + 60, disk_bytes=2 * local.repository_bytes + (256 << 20),
+        )  # fmt: skip
+
+    def _uid(self) -> int | None:
+        job = self._read("job.json")
+        return job["uid"] if job else None
+
+    def _left(self) -> float:
+        """Seconds until the attempt has to be over, for a step that starts now."""
+        job = self._read("job.json")
+        return max(1.0, self.workshop.builds.timeout - (time.time() - job["at"])) if job else self.workshop.builds.timeout
+
+    def _say(self, mark: str, phase: str, message: str) -> None:
+        """Write a line of our own into the log, once."""
+        done = self.directory / f".said-{mark}"
+        if done.exists():
+            return
+        line = json.dumps({"phase": phase, "message": message + "\n"}).encode() + b"\n"
+        fd = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            tail = os.pread(fd, 1 << 16, max(0, os.fstat(fd).st_size - (1 << 16)))
+            if line not in tail:
+                os.write(fd, line)
+        finally:
+            os.close(fd)
+        done.touch()
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            value = json.loads((self.directory / name).read_text())
+        except FileNotFoundError:
+            return None
+        assert isinstance(value, dict)
+        return value
+
+    def _write(self, name: str, value: object) -> None:
+        draft = self.directory / f".{name}"
+        draft.write_text(json.dumps(value))
+        draft.replace(self.directory / name)
+
+
+def forget(workshop: Workshop, handle: str) -> None:
+    """Stop an attempt and remove what is left of it; blocking."""
+    directory = workshop.paths.builds / handle
+    detached.stop_all(detached.runs(directory))
+    trees.discard(directory)
+    with suppress(OSError, BuildFailed):
+        if workshop.paths.first_uid is not None:
+            workshop.paths.give_back_uid(handle)
