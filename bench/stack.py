@@ -65,6 +65,7 @@ def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] |
             with _up(home, environ, None) as stack:
                 yield stack
             return
+        _fake_runtime(home)
         with _mock_hub(home / "mock.sock", hub) as (address, hub_pid):
             environ |= {
                 "DOCKYARD_HUB_URL": address, "DOCKYARD_HUB_PUBLIC_URL": "http://localhost:1/",
@@ -74,6 +75,13 @@ def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] |
                 yield stack
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _fake_runtime(home: Path) -> None:
+    """The directories of the runtime `fake`, which parts of different accounts write to."""
+    for path in (home / "fake", *(home / "fake" / name for name in ("builds", "images", "environments"))):
+        path.mkdir()
+        path.chmod(0o777)
 
 
 @contextmanager

@@ -129,6 +129,9 @@ class Watcher(asyncio.Protocol):
         for number in _LINE.findall(data[:end]):
             line, self.last = int(number), now
             if line != self.next:
+                if self.good:
+                    what = "lines left out" if line > self.next else "a line repeated"
+                    crowd.failures[f"{what}, first at line {self.next // 20 * 20}–{self.next // 20 * 20 + 19}"] += 1
                 self.good = False
             self.next = line + 1
             made = crowd.schedule.made(line)
@@ -137,6 +140,8 @@ class Watcher(asyncio.Protocol):
         found = _END.search(data, 0, end)
         if found and not self.end:
             self.end = found[1]
+            if self.good and self.next != crowd.schedule.lines + 1:
+                crowd.failures["ended without " + ("any line" if self.next == 1 else "the last lines")] += 1
             if self.end == b"ready":
                 crowd.readied.append(now - crowd.schedule.made(crowd.schedule.lines))
             else:

@@ -27,7 +27,7 @@ from bench.watch import Crowd, Schedule, quantile
 from dockyard_client import AsyncClient
 
 RATE = 20.0  # lines per second
-CONNECTS = 250.0  # connections per second that the build's length allows for
+CONNECTS = 150.0  # launches per second that the build's length allows for, until all have joined it
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
