@@ -25,7 +25,7 @@ from services.runtimes.base import ImageStore, Presence
 from services.secrets import Secret
 from services.settings import BuildSettings, HubSettings
 from services.states import LaunchState, LaunchTarget
-from services.usecases.settle import Resolution, settle
+from services.usecases.settle import Resolution, Settled, settle
 
 log = structlog.get_logger()
 
@@ -176,8 +176,10 @@ class Launching:
         wanted = Wanted(
             image=row["image"], provider=row["provider"], repo_url=row["repo_url"], commit=row["resolved_ref"])
         values = {"attempt": row["attempt"] + 1, "rebuilt": True}
-        await settle(self._teller, Resolution(
+        settled = await settle(self._teller, Resolution(
             lease.claimed.id, lease.claimed.epoch, row["build_only"], wanted, values), Presence.NO)
+        if settled is Settled.AGAIN:  # Somebody else has had it built meanwhile.
+            await self._again(lease, error, row["attempt"] + 1, 0)
         lease.released = True
         return True
 

@@ -148,8 +148,14 @@ class Stack:
 
     async def launch(self, path: str) -> list[dict[str, Any]]:
         """Everything that a launch says, until its stream ends."""
-        async with self.stream(path) as stream:
-            return [event async for event in stream]
+        events: list[dict[str, Any]] = []
+        try:
+            async with asyncio.timeout(60), self.stream(path) as stream:
+                async for event in stream:
+                    events.append(event)  # noqa: PERF401 - they are shown if the stream does not end
+        except TimeoutError:
+            raise AssertionError(f"no end after {events[-3:]}\n{self.logs()}") from None
+        return events
 
 
 class Stream:

@@ -35,7 +35,10 @@ class Resolution:
     values: dict[str, Any]  # columns of the launch that resolving has found
 
 
-_IMAGE = sa.text("SELECT gone, built_at > now() - interval '30 seconds' AS fresh FROM image WHERE name = :name")
+# Fresh: made after the launch came to its present state, and so after anybody looked into the store for it.
+_IMAGE = sa.text("""
+    SELECT gone, built_at > (SELECT state_at FROM launch WHERE id = :launch) AS fresh FROM image WHERE name = :name
+""")
 _SEEN = sa.text("""
     INSERT INTO image (name) VALUES (:name)
     ON CONFLICT (name) DO UPDATE SET used_at = now(), gone = false
@@ -45,7 +48,7 @@ _VANISHED = sa.text("UPDATE image SET gone = true WHERE name = :name")
 
 async def known(teller: Teller, image: str) -> bool:
     """Whether a build of ours has made this image and nobody has found it gone."""
-    rows = await teller.db.rows(_IMAGE, {"name": image})
+    rows = await teller.db.rows(_IMAGE, {"name": image, "launch": ""})
     return bool(rows) and not rows[0].gone
 
 
@@ -59,7 +62,7 @@ async def settle(teller: Teller, found: Resolution, presence: Presence) -> Settl
             await conn.execute(_SEEN, {"name": found.wanted.image})
         else:
             build = await join(conn, found.wanted)
-            row = (await conn.execute(_IMAGE, {"name": found.wanted.image})).one_or_none()
+            row = (await conn.execute(_IMAGE, {"name": found.wanted.image, "launch": found.launch})).one_or_none()
             if row is not None and row.fresh and not row.gone and not found.wanted.rebuild:
                 # Its build ended between the look into the store and this lock; a fresh look will find it.
                 await conn.rollback()

@@ -217,7 +217,7 @@ async def test_stopping_a_ready_launch_removes_server_and_user(stack: Stack) -> 
     await stack.client.delete(f"/api/v1/launches/{launch}")
     row = (await stack.until(lambda: stack.query("SELECT stop_reason FROM launch WHERE state = 'stopped'")))[0]
     assert row.stop_reason == "user"
-    assert (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/users")).json() == []
+    assert (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/users")).json()["items"] == []
     assert (await stack.query("SELECT state FROM server"))[0].state == "stopped"
 
 
