@@ -1,0 +1,36 @@
+"""The runtime `kubernetes`: builds as pods, servers by KubeSpawner, images in a registry.
+
+This package alone speaks to a cluster's API; of the official client only `client` knows.
+"""
+
+from services.errors import Misconfigured
+from services.runtimes.kubernetes.builder import PodBuilder
+from services.runtimes.kubernetes.client import Cluster
+from services.runtimes.kubernetes.images import RegistryImages
+from services.runtimes.kubernetes.spawning import PodSpawning
+from services.runtimes.kubernetes.telling import Telling
+from services.settings import Settings
+
+
+class KubernetesRuntime:
+    """The three protocols on one cluster."""
+
+    name = "kubernetes"
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.registry.url:
+            raise Misconfigured("Setting registry.url: the runtime kubernetes needs a registry, which the nodes pull images from.")
+        cluster = Cluster(settings.kubernetes)
+        self.builder = PodBuilder(cluster, Telling(), settings.kubernetes, settings.builds)
+        self.images = RegistryImages(settings.registry)
+        self.spawning = PodSpawning(cluster, settings.kubernetes)
+
+    async def aclose(self) -> None:
+        """Close all connections; what runs goes on."""
+        await self.builder.aclose()
+        await self.images.aclose()
+
+
+def make(settings: Settings) -> KubernetesRuntime:
+    """The runtime for these settings. Raises `Misconfigured`."""
+    return KubernetesRuntime(settings)

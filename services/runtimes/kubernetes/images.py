@@ -1,0 +1,41 @@
+"""Images in a registry, as every node pulls them."""
+
+import structlog
+
+from services.errors import DockyardError
+from services.registry import Reference, Registry
+from services.runtimes.base import Presence
+from services.settings import RegistrySettings
+
+log = structlog.get_logger()
+
+
+class RegistryImages:
+    """`ImageStore` of the runtime `kubernetes`."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._registry = Registry(settings)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._registry.aclose()
+
+    async def exists(self, image: str) -> Presence:
+        """Whether a node could pull it; a registry that does not answer, or refuses us, does not know."""
+        try:
+            return Presence.NO if await self._registry.digest(Reference.parse(image)) is None else Presence.YES
+        except DockyardError as error:
+            log.warning("registry_unknown", image=image, reason=error.sentence)
+            return Presence.UNKNOWN
+
+    async def environment_exists(self, key: str) -> bool:
+        """Environments are not kept apart from images here."""
+        return False
+
+    async def remove(self, image: str) -> None:
+        """Delete the image's manifest; the registry's own collection frees the space."""
+        await self._registry.delete(Reference.parse(image))
+
+    async def usage(self) -> int:
+        """Unknown: the distribution API does not tell."""
+        return 0
