@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import os
 import threading
 
+import sqlalchemy
+
 import services.settings
 from deploy.hub.pages import NobodyAuthenticator, log_failure
 
@@ -34,11 +36,14 @@ address = urlsplit(settings.hub.url)
 c.JupyterHub.hub_bind_url = f"{address.scheme}://{address.netloc}{address.path.removesuffix('hub/api/')}"
 c.JupyterHub.hub_connect_url = c.JupyterHub.hub_bind_url
 c.JupyterHub.bind_url = c.JupyterHub.public_url = settings.hub.public_url
-c.JupyterHub.proxy_class = "configurable-http-proxy"
+c.JupyterHub.proxy_class = "deploy.hub.watched_proxy.WatchedProxy"
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = os.environ["DOCKYARD_PROXY_API"]
 c.ConfigurableHTTPProxy.auth_token = os.environ["CONFIGPROXY_AUTH_TOKEN"]
 
+# One process writes, and what it writes can be rebuilt: no wait for the disk at each of the ten commits of a launch.
+sqlalchemy.event.listen(sqlalchemy.Engine, "connect", lambda connection, _: connection.executescript(
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"))
 c.JupyterHub.db_url = f"sqlite:///{directory}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(directory / "cookie_secret")
 c.JupyterHub.cleanup_servers = False
@@ -66,6 +71,10 @@ if settings.runtime.name == "local":
     c.JupyterHub.spawner_class = LocalSpawner
     c.LocalSpawner.start_timeout = 3600  # it bounds itself, and a turn may be long in coming
     threading.Thread(target=warm_up, daemon=True).start()
+elif settings.runtime.name == "kubernetes":
+    from deploy.hub.kube_spawner import configure
+
+    configure(c, settings)
 elif settings.runtime.name == "fake":
     c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
     c.TrivialSpawner.directory = str(directory)

@@ -110,7 +110,7 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
                 self._tell(30, "Putting the files of the repository in their place.")
                 await self._blocking(all_servers().start, order)
                 self._tell(60, "Starting Jupyter.")
-                await self._answering(order)
+                await self._answering()
                 return url
         except ImageVanished as error:
             raise StartFailed(error.sentence, VANISHED) from error
@@ -121,19 +121,27 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
         except OSError as error:
             raise StartFailed(f"The server's files could not be made ({error.strerror}).", UNLUCKY) from error
 
-    async def _answering(self, order: Order) -> None:
+    async def _answering(self) -> None:
+        """Wait until the server answers, then let the proxy in. Raises `StartFailed`."""
         servers, loop = all_servers(), asyncio.get_running_loop()
-        deadline = loop.time() + self.patience
+        name, deadline = self.user.name, loop.time() + self.patience
         while loop.time() < deadline:
-            if servers.publish(order.name) and await _answers(servers.socket(order.name), f"{order.base_url}api"):
+            if servers.publish(name) and await _answers(servers.socket(name), f"{self.server.base_url}api"):
+                servers.hand_over(name)
                 return
-            if not isinstance(servers.status(order.name), Running):
-                sentence, again = servers.why(order.name)
+            if not isinstance(servers.status(name), Running):
+                sentence, again = servers.why(name)
                 raise StartFailed(sentence, UNLUCKY if again else BROKEN)
             await asyncio.sleep(POLL)
-        last = servers.last_words(order.name)
+        last = servers.last_words(name)
         sentence = f"The server did not answer within {self.patience} seconds."
         raise StartFailed(sentence + (f" Its last words:\n{last}" if last else ""), UNLUCKY)
+
+    async def get_url(self) -> str:
+        """Asked by a restarted hub for a server that runs; it may have been killed before that server was ready."""
+        with contextlib.suppress(StartFailed):  # the hub finds out by itself that the server does not answer
+            await self._answering()
+        return str(self.server.url)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """What `start` does, from the beginning, for each who asks; the hub ends it with the start."""

@@ -1,0 +1,232 @@
+"""The spawner of the runtime `kubernetes`: KubeSpawner with the launch's words, and an eye on the pod while it starts.
+
+KubeSpawner waits until a pod runs, or until a time has passed; what keeps the pod from running it does not tell. Here
+the pod's status is read all the while, so that an image that is gone, a server that crashes or a cluster without room
+ends in a sentence within seconds, with a verdict for the launcher. And the server is asked itself whether it answers,
+every 50 ms: JupyterHub's own waiting doubles its pauses up to five seconds.
+
+BinderHub's `user_options` are all that a launch sends, so a zero-to-jupyterhub with BinderHub's own spawner mixin serves as
+well (see docs/kubernetes.md); it lacks the sentences and the launch's own environment.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubespawner import KubeSpawner
+from traitlets import Float
+
+from deploy.hub.binder import BinderMixin, option
+from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
+from services.hub.verdict import Verdict
+from services.settings import Settings
+
+# An image made by repo2docker, new or old, has one of these; the launch's arguments follow.
+COMMAND = ("python3", "-c", """
+import os, sys
+try:
+    import jupyterlab
+    major = int(jupyterlab.__version__.split(".", 1)[0])
+except Exception:
+    major = 0
+command = "jupyter-lab" if major >= 3 else "jupyter-notebook"
+os.execvp(command, [command, *sys.argv[1:]])
+""")
+_POLL = 0.05  # seconds between two looks at a starting server
+_ABSENT = re.compile(r"not found|manifest unknown|no such image|does not exist|pull access denied|repository .* unknown", re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not become a server; `patience` is how many seconds it may last."""
+
+    sentence: str
+    verdict: Verdict
+    patience: float = 0.0
+
+
+def trouble(pod: Mapping[str, Any]) -> Trouble | None:
+    """What is wrong with the pod of a starting server, if anything is."""
+    status = pod.get("status") or {}
+    if status.get("phase") in ("Failed", "Succeeded"):
+        words = status.get("reason") or ""
+        ended = _terminated(status)
+        return _crashed(ended) if ended else Trouble(f"The cluster ended the server's pod while it started ({words}).", UNLUCKY)
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        reason, words = str(waiting.get("reason") or ""), str(waiting.get("message") or "")[:300]
+        if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
+            if _ABSENT.search(words) or reason == "ErrImageNeverPull":
+                return Trouble("The image of this launch is not in the registry any more.", VANISHED)
+            return Trouble(f"The image of this launch cannot be pulled ({reason}: {words}).", UNLUCKY, patience=30)
+        if reason in ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+            return Trouble(f"The server's container cannot be made ({reason}: {words}).", BROKEN, patience=5)
+        if reason == "CrashLoopBackOff":
+            return _crashed((container.get("lastState") or {}).get("terminated") or {})
+        if (ended := state.get("terminated")) and container.get("name") == "notebook":
+            return _crashed(ended)
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            words = str(condition.get("message") or "").rstrip(". ")
+            return Trouble(f"No node of the cluster has room for this server: {words}.", UNLUCKY, patience=float("inf"))
+    return None
+
+
+def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    for container in status.get("containerStatuses") or ():
+        if found := (container.get("state") or {}).get("terminated"):
+            return dict(found)
+    return {}
+
+
+def _crashed(ended: Mapping[str, Any]) -> Trouble:
+    if ended.get("reason") == "OOMKilled":
+        return Trouble("The server was ended because it used more memory than it may use.", BROKEN)
+    return Trouble(f"The server ended with status {ended.get('exitCode', '?')} before it could be used.", BROKEN)
+
+
+class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # JupyterHub has no types
+    """Starts the server of `user_options["image"]` in a pod."""
+
+    patience = Float(300, config=True, help="Seconds from the request to the answer of the server, its image's pull included.")
+
+    def get_env(self) -> dict[str, str]:
+        """KubeSpawner's environment, the launch's `BINDER_*` and the launch's own variables."""
+        given = self.user_options.get("environment") or {}
+        if not isinstance(given, dict) or len(given) > 64 or not all(_VARIABLE.fullmatch(str(name)) for name in given):
+            raise StartFailed("The environment of a server is a table of at most 64 variables.", BROKEN)
+        return {**{name: option(given, name) for name in given}, **super().get_env()}
+
+    def start(self) -> "asyncio.Future[str]":
+        """Start the pod; done when the server answers. Fails with `StartFailed`."""
+        inner = super().start()
+        self._start_future = asyncio.ensure_future(self._started(inner))
+        return self._start_future
+
+    async def _started(self, inner: "asyncio.Future[str]") -> str:
+        watching = asyncio.ensure_future(self._trouble())
+        try:
+            async with asyncio.timeout(self.patience):
+                await asyncio.wait({inner, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    raise _failed(watching.result())
+                url = inner.result()
+                answering = asyncio.ensure_future(self._answering(url))
+                try:
+                    await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+                    if not answering.done():
+                        raise _failed(watching.result())
+                    answering.result()
+                finally:
+                    answering.cancel()
+                return url
+        except TimeoutError as error:
+            found = trouble(self._pod() or {})
+            words = found.sentence if found else "Its pod was made, and it did not answer."
+            raise StartFailed(f"The server was not ready within {self.patience:.0f} seconds. {words}", UNLUCKY) from error
+        finally:
+            inner.cancel()
+            watching.cancel()
+            await asyncio.gather(inner, watching, return_exceptions=True)
+
+    def _pod(self) -> Mapping[str, Any] | None:
+        reflector = self.pod_reflector
+        return reflector.pods.get(f"{self.namespace}/{self.pod_name}") if reflector else None
+
+    async def _trouble(self) -> Trouble:
+        """Return when something is wrong with the pod and has been for as long as it may."""
+        loop = asyncio.get_running_loop()
+        since: dict[str, float] = {}
+        while True:
+            pod = self._pod()
+            # A pod of this name that goes away is one of an earlier start.
+            going = pod is not None and (pod.get("metadata") or {}).get("deletionTimestamp")
+            found = trouble(pod) if pod is not None and not going else None
+            if found:
+                began = since.setdefault(found.sentence[:40], loop.time())
+                if loop.time() - began >= found.patience:
+                    return found
+            else:
+                since.clear()
+            await asyncio.sleep(0.2)
+
+    async def _answering(self, url: str) -> None:
+        """Return when the server answers anything but a failure."""
+        address = url.rstrip("/") + self.server.base_url + "api"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), trust_env=False) as session:
+            while True:
+                try:
+                    async with session.get(address, allow_redirects=False) as response:
+                        if response.status < 500:
+                            return
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    pass
+                await asyncio.sleep(_POLL)
+
+
+def _failed(found: Trouble) -> StartFailed:
+    return StartFailed(found.sentence, found.verdict)
+
+
+def quantity(text: str) -> int:
+    """Bytes of a quantity as Kubernetes writes it, such as 512Mi. Raises `ValueError`."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]{0,2})", text.strip())
+    if not found or found[2] not in _UNITS:
+        raise ValueError(f"{text!r} is not a quantity such as 512Mi or 2Gi.")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def configure(c: Any, settings: Settings) -> None:
+    """Write this spawner and the hub's addresses inside of a cluster into JupyterHub's configuration."""
+    found = settings.kubernetes
+    c.JupyterHub.spawner_class = DockyardKubeSpawner
+    # `hub.url` names the hub's service, which is no address of this pod: listen on all of its own.
+    prefix = re.sub(r"^[a-z]+://[^/]*|hub/api/$", "", settings.hub.url)
+    c.JupyterHub.hub_bind_url = f"http://:{found.hub_port}{prefix}"
+    c.JupyterHub.hub_connect_url = settings.hub.url.removesuffix("hub/api/")
+    if url := os.environ.get("DOCKYARD_HUB_DATABASE"):
+        c.JupyterHub.db_url = url
+    spawner = c.DockyardKubeSpawner
+    if found.users or found.namespace:
+        spawner.namespace = found.users or found.namespace
+    spawner.cmd = list(COMMAND)
+    spawner.cors_allow_origin = settings.front.origins[0] if len(settings.front.origins) == 1 else ""
+    spawner.patience = found.server_start
+    spawner.start_timeout = int(found.server_start) + 30
+    spawner.http_timeout = 30
+    spawner.k8s_api_request_retry_timeout = 60
+    spawner.common_labels = {"app": "jupyterhub", "heritage": "jupyterhub"}
+    spawner.extra_labels = {
+        "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", "app.kubernetes.io/component": "server",
+        "dockyard/instance": found.instance,
+    }
+    spawner.mem_guarantee = quantity(found.server_memory_request) if found.server_memory_request else None
+    spawner.mem_limit = quantity(found.server_memory_limit) if found.server_memory_limit else None
+    spawner.cpu_guarantee = found.server_cpu_request or None
+    spawner.cpu_limit = found.server_cpu_limit or None
+    spawner.node_selector = found.server_node_selector
+    spawner.tolerations = found.server_tolerations
+    spawner.image_pull_secrets = found.server_pull_secrets
+    spawner.image_pull_policy = "IfNotPresent"
+    # The server of a repository: nobody's account, no capability, no new privileges, never root.
+    spawner.uid = 1000
+    spawner.gid = 1000
+    spawner.fs_gid = 1000
+    spawner.allow_privilege_escalation = False
+    spawner.privileged = False
+    spawner.container_security_context = {"capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
+    spawner.pod_security_context = {"seccompProfile": {"type": "RuntimeDefault"}}
+    spawner.automount_service_account_token = False
+    spawner.extra_pod_config = {
+        "restartPolicy": "Never", "enableServiceLinks": False, "terminationGracePeriodSeconds": 5,
+        **({"runtimeClassName": found.server_runtime_class} if found.server_runtime_class else {}),
+    }
+    spawner.storage_pvc_ensure = False
+    spawner.events_enabled = True

@@ -1,0 +1,229 @@
+"""Real Jupyter servers in sandboxes, through the real hub and the real proxy."""
+
+import asyncio
+import json
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from services.errors import ImageVanished, LaunchFailed
+from services.hub import Hub, UserOptions, spawn
+from services.runtimes.local.detached import Running
+from services.runtimes.local.spawning import LocalSpawning
+from tests.deploy.hub.stack import Stack
+
+pytestmark = pytest.mark.slow
+
+
+class Visitor:
+    """Starts servers and visits them, as launcher and browser do."""
+
+    def __init__(self, stack: Stack, hub: Hub, http: aiohttp.ClientSession) -> None:
+        self.stack, self.hub, self.http = stack, hub, http
+        self.said: list[str] = []
+
+    async def launch(self, image: str = "plain:1", name: str = "", **extra: Any) -> "Server":
+        name, token = name or f"repo-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+        options = UserOptions(
+            image=image, token=token, repo_url="https://example.org/repo", binder_ref_url="https://example.org/repo/tree/1",
+            binder_launch_host="http://localhost:8000/", binder_request="v2/gh/o/r/HEAD",
+            binder_persistent_request="v2/gh/o/r/1", binder_client_ip="127.0.0.1", extra=extra,
+        )
+
+        async def own() -> None:
+            return
+
+        async def say(message: str) -> None:
+            self.said.append(message)
+
+        url = await spawn(self.hub, name, options, seconds=120, say=say, own=own)
+        return Server(self, name, token, url)
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(self, visitor: Visitor, name: str, token: str, url: str) -> None:
+        self.visitor, self.name, self.token, self.url = visitor, name, token, url
+
+    async def status(self, token: str = "") -> int:
+        async with self.visitor.http.get(f"{self.url}api/status", params={"token": token or self.token}) as response:
+            return response.status
+
+    async def run(self, code: str) -> str:
+        """What the code prints in a kernel, over its websocket."""
+        http, headers = self.visitor.http, {"Authorization": f"token {self.token}"}
+        async with http.post(f"{self.url}api/kernels", headers=headers, json={"name": "python3"}) as response:
+            assert response.status == 201, await response.text()
+            kernel = (await response.json())["id"]
+        printed = ""
+        async with http.ws_connect(f"{self.url}api/kernels/{kernel}/channels", headers=headers) as socket:
+            head = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+            content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+            await socket.send_json({"header": head, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})
+            async for frame in socket:
+                message = json.loads(frame.data)
+                if message["parent_header"].get("msg_id") != head["msg_id"]:
+                    continue
+                if message["msg_type"] == "stream":
+                    printed += message["content"]["text"]
+                if message["msg_type"] == "error":
+                    printed += "\n".join(message["content"]["traceback"])
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    break
+        async with http.delete(f"{self.url}api/kernels/{kernel}", headers=headers) as response:
+            assert response.status == 204
+        return printed
+
+    def running(self) -> Running:
+        found = self.visitor.stack.servers.status(self.name)
+        assert isinstance(found, Running)
+        return found
+
+    async def remove(self) -> None:
+        await self.visitor.hub.remove(self.name)
+
+
+@pytest.fixture
+async def visitor(stack: Stack) -> AsyncIterator[Visitor]:
+    async with stack.hub() as hub, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        yield Visitor(stack, hub, http)
+
+
+async def test_server_answers_to_its_token_alone_and_computes(visitor: Visitor, stack: Stack) -> None:
+    server = await visitor.launch()
+    assert visitor.said[1:] == ["Starting your server.", "Putting the files of the repository in their place.", "Starting Jupyter."]
+    assert await server.status() == 200
+    assert await server.status("wrong") == 403
+    assert await server.run("print(1 + 1)") == "2\n"
+    async with visitor.http.get(f"{server.url}lab", params={"token": server.token}) as response:
+        assert response.status == 200
+        assert "JupyterLab" in await response.text()
+    async with visitor.http.get(f"{server.url}api/contents/index.ipynb", params={"token": server.token}) as response:
+        assert response.status == 200
+    spawning = LocalSpawning(stack.servers)
+    assert server.name in await spawning.running()
+    await server.remove()
+    assert server.name not in await spawning.running()
+    assert not (stack.home.path / "local/servers" / server.name).exists()
+    async with visitor.http.get(f"{server.url}lab", headers={"Accept": "text/html"}) as response:
+        assert response.status == 424
+        assert "Binder not found" in await response.text()
+    async with visitor.http.get(f"{server.url}api/status") as response:
+        assert response.status == 424
+        assert response.content_type == "application/json"
+
+
+async def test_start_script_and_launch_variables_reach_the_kernel(visitor: Visitor) -> None:
+    server = await visitor.launch("start:1", environment={"GREETING": "hello; $(id)", "JUPYTER_TOKEN": "mine"})
+    names = ["FROM_START", "GREETING", "BINDER_REPO_URL", "BINDER_REF_URL", "BINDER_LAUNCH_HOST", "BINDER_REQUEST",
+             "BINDER_PERSISTENT_REQUEST", "BINDER_CLIENT_IP"]
+    found = json.loads(await server.run(f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"))
+    assert found == [
+        "set by start", "hello; $(id)", "https://example.org/repo", "https://example.org/repo/tree/1", "http://localhost:8000/",
+        "v2/gh/o/r/HEAD", "v2/gh/o/r/1", "127.0.0.1",
+    ]
+    assert await server.status("mine") == 403
+    await server.remove()
+
+
+async def test_server_outlives_a_killed_hub_and_a_killed_proxy(visitor: Visitor, stack: Stack) -> None:
+    server = await visitor.launch()
+    before = server.running()
+    await stack.kill("hub")
+    assert await server.status() == 200  # the proxy needs no hub
+    await stack.start("hub")
+    user = await visitor.hub.user(server.name)
+    assert user is not None
+    assert user.server is not None
+    assert user.server.ready
+    assert server.running() == before
+    await stack.kill("proxy")
+    await stack.start("proxy")
+    while await server.status() != 200:
+        await asyncio.sleep(0.05)
+    assert server.running() == before
+    await server.remove()
+    assert server.name not in stack.servers.running()
+
+
+async def test_hub_killed_while_a_server_starts_costs_no_attempt(visitor: Visitor, stack: Stack) -> None:
+    name = f"repo-{secrets.token_hex(4)}"
+    launch = asyncio.create_task(visitor.launch(name=name))
+    while not isinstance(stack.servers.status(name), Running):
+        await asyncio.sleep(0.005)
+    before = stack.servers.status(name)
+    await stack.kill("hub")
+    await stack.start("hub")
+    server = await launch
+    assert await server.status() == 200
+    assert server.running() == before
+    await server.remove()
+
+
+async def test_failures_are_told_in_words(visitor: Visitor, stack: Stack) -> None:
+    with pytest.raises(ImageVanished, match="The image is gone"):
+        await visitor.launch("unknown:1")
+    with pytest.raises(LaunchFailed, match=r"(?s)^The server ended with status 3 .*The data set is missing\.$") as caught:
+        await visitor.launch("broken:1")
+    assert not caught.value.retryable
+    with pytest.raises(LaunchFailed, match=r"^The server was ended because it used more than the 2 GiB of memory") as caught:
+        await visitor.launch("greedy:1")
+    assert not caught.value.retryable
+    for environment in ({"A=B": "x"}, {"A": "\0"}, {"A": "x" * 40_000}):
+        with pytest.raises(LaunchFailed):
+            await visitor.launch(environment=environment)
+    assert stack.servers.running() == []
+    assert list((stack.home.path / "local/servers").iterdir()) == []
+    assert list((stack.home.run / "s").iterdir()) == []
+
+
+async def test_server_sees_nothing_of_the_machine(visitor: Visitor, stack: Stack) -> None:
+    server = await visitor.launch()
+    probe = """
+import json, os, socket, stat
+found = {"sockets": [], "places": [name for name in ("/root", "/var/run", "/run/s", "HOME") if os.path.exists(name)]}
+for folder, _, names in os.walk("/run"):
+    found["sockets"] += [f"{folder}/{name}" for name in names if stat.S_ISSOCK(os.lstat(f"{folder}/{name}").st_mode)]
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+found["capabilities"] = [status["CapEff"], status["CapPrm"], status["CapBnd"], status["NoNewPrivs"]]
+found["uid"] = os.getuid()
+found["processes"] = max(int(name) for name in os.listdir("/proc") if name.isdigit()) < 1000
+def reaches(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+found["reaches"] = [port for port in PORTS if reaches(port)]
+found["secrets"] = [name for name in os.environ if "SECRET" in name or name.startswith(("DOCKYARD", "CONFIGPROXY"))]
+print(json.dumps(found))
+""".replace("HOME", str(stack.home.path)).replace("PORTS", str([stack.settings.front.port, stack.settings.front.port + 1]))
+    found = json.loads(await server.run(probe))
+    assert sorted(found.pop("sockets")) == ["/run/egress.sock", "/run/server/s"]
+    assert found == {
+        "places": [], "capabilities": ["0" * 16, "0" * 16, "0" * 16, "1"], "uid": 1000, "processes": True, "reaches": [], "secrets": [],
+    }
+    await server.remove()
+
+
+async def test_socket_that_became_a_link_leads_nowhere(visitor: Visitor, stack: Stack) -> None:
+    """A server that puts a link to another socket in the place of its own does not move the proxy's route."""
+    server = await visitor.launch()
+    hub_socket = stack.home.run / "hub/hub.sock"
+    await server.run(f"import os; os.rename('/run/server/s', '/run/server/t'); os.symlink({str(hub_socket)!r}, '/run/server/s')")
+    assert await server.status() == 200
+    assert not stack.servers.socket(server.name).is_symlink()
+    await server.remove()
+
+
+async def test_hub_keeps_no_token(visitor: Visitor, stack: Stack) -> None:
+    server = await visitor.launch()
+    stored = b"".join(path.read_bytes() for path in (stack.home.path / "hub").iterdir() if path.is_file())
+    assert server.name.encode() in stored
+    assert server.token.encode() not in stored
+    await server.remove()
