@@ -10,6 +10,7 @@ line leaves a state that the next call goes on from: files are written whole, an
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -149,6 +150,7 @@ class Attempt:
             )  # fmt: skip
             (directory / number).mkdir(mode=mode, exist_ok=True)
             made = making.look()
+            self._repeat(directory / number / "log")
             if made is not None:
                 trees.discard(directory / number)
             return made
@@ -217,6 +219,19 @@ class Attempt:
         finally:
             os.close(fd)
         done.touch()
+
+    def _repeat(self, other: Path) -> None:
+        """Repeat in our log what the log of the base says; every repeated line carries its number there, so none comes twice."""
+        try:
+            lines = other.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return
+        done = re.findall(rb'(?m)^\{"phase": .*"base": (\d+)\}$', self.log.read_bytes())
+        with self.log.open("ab") as log:
+            for number in range(int(done[-1]) if done else 0, len(lines)):
+                text = lines[number].decode(errors="replace")
+                message = json.loads(text)["message"] if text.startswith('{"phase": ') else f"{text}\n"
+                log.write(json.dumps({"phase": "building", "message": message, "base": number + 1}).encode() + b"\n")
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -67,7 +67,7 @@ class EnvironmentStore:
         except OSError:
             return None
         interpreter = Interpreter(**meta["interpreter"])
-        if not os.path.exists(interpreter.executable):
+        if not os.path.exists(interpreter.source):
             return None
         return Environment(meta["key"], directory, interpreter, meta["pinned"], meta["created"])
 

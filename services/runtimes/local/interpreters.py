@@ -28,11 +28,16 @@ _QUESTION = (
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """One interpreter; `prefix` has to be bound into sandboxes unless it is below /usr."""
+    """One interpreter; `source` has to be bound at `prefix` in sandboxes, unless it is below /usr.
+
+    The two differ where only root can read the prefix: a copy then stands in its place, at the same path inside, because
+    interpreters may find their library by an absolute path.
+    """
 
     version: str  # "3.11.7"
     executable: str
     prefix: str
+    source: str
 
     @property
     def minor(self) -> str:
@@ -58,20 +63,10 @@ def installed(named: tuple[str, ...] = ()) -> tuple[Interpreter, ...]:
 
 @cache
 def usable(interpreter: Interpreter, store: Path) -> Interpreter:
-    """The interpreter where every account can read it; raises `Misconfigured` if a copy of it does not run."""
+    """The interpreter with a source that every account can read; copying takes about a second, once."""
     if not interpreter.bound:
         return interpreter
-    prefix = reachable(Path(interpreter.prefix), store, ignore=_ballast)
-    if str(prefix) == interpreter.prefix:
-        return interpreter
-    executable = str(prefix / Path(interpreter.executable).relative_to(interpreter.prefix))
-    answer = _ask(executable)
-    if answer is None or answer.prefix != str(prefix):
-        raise Misconfigured(
-            f"Python {interpreter.version} in {interpreter.prefix} can be read by its owner alone and does not run "
-            f"elsewhere; open the directory to all or set local.pythons."
-        )
-    return replace(interpreter, executable=executable, prefix=str(prefix))
+    return replace(interpreter, source=str(reachable(Path(interpreter.prefix), store, ignore=_ballast)))
 
 
 def for_programs(interpreters: tuple[Interpreter, ...], store: Path) -> Interpreter:
@@ -144,7 +139,7 @@ def _ask(executable: str) -> Interpreter | None:
         return None
     minor = ".".join(version.split(".")[:2])
     own = f"{prefix}/bin/python{minor}"
-    return Interpreter(version, own if os.path.exists(own) else executable, prefix)
+    return Interpreter(version, own if os.path.exists(own) else executable, prefix, prefix)
 
 
 def _ballast(directory: str, names: list[str]) -> list[str]:

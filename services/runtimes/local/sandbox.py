@@ -110,12 +110,15 @@ def options(sandbox: Sandbox, host: Host) -> list[str]:
         out += ["--bind", sandbox.tmp, TMP]
     else:
         out += ["--size", str(sandbox.memory_files), "--perms", "1777", "--tmpfs", TMP]
-    for path, target in {f"/var{TMP}": TMP, **sandbox.links}.items():
-        out += ["--symlink", target, path]
     for overlay in sandbox.overlays:
         out += ["--overlay-src", overlay.lower, "--overlay", overlay.upper, overlay.work, overlay.target]
     for bind in sorted(sandbox.binds, key=lambda bind: bind.target.count("/")):
         out += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+    links = dict(sandbox.links)
+    if not any(bind.target.startswith(f"/var{TMP}/") for bind in sandbox.binds):
+        links[f"/var{TMP}"] = TMP
+    for path, target in sorted(links.items()):
+        out += ["--symlink", target, path]
     if sandbox.egress:
         out += ["--ro-bind", sandbox.egress, EGRESS]
     for name, value in sorted(sandbox.env.items()):

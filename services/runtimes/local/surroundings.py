@@ -66,8 +66,8 @@ class Surroundings:
     ) -> Sandbox:
         """A sandbox for a command that `inside` starts: ("step", name) or ("exec", program, arguments…)."""
         common = [Bind(str(self.programs), PROGRAMS)]
-        prefixes = {one.prefix for one in (self.python, interpreter) if one is not None and one.bound}
-        common += [Bind(prefix, prefix) for prefix in sorted(prefixes)]
+        prefixes = {one.prefix: one.source for one in (self.python, interpreter) if one is not None and one.bound}
+        common += [Bind(source, prefix) for prefix, source in sorted(prefixes.items())]
         outside = {path for path in self.certificates.values() if not path.startswith(("/usr/", "/etc/ssl/certs", "/etc/pki/"))}
         common += [Bind(path, path) for path in sorted(outside)]
         socket = str(self.paths.egress / f"{purpose}.sock") if online else ""

@@ -50,7 +50,9 @@ class Install:
     def run(self) -> None:
         """Make the environment unless it is there, and install."""
         if not os.path.exists(f"{VENV}/bin/python"):
-            self.uv("venv", "--quiet", "--allow-existing", "--python", self.interpreter, VENV)
+            said = self.uv("venv", "--quiet", "--allow-existing", "--python", self.interpreter, VENV)
+            if said:
+                raise Failure(f"The environment could not be made: {said.strip().splitlines()[-1][:300]}")
         wanted = {name for _, _, _, name in self.requirements if name}
         ours = [line for line in self.jupyter if normalize(_named(line)) not in wanted]
         said = self.install(ours)
