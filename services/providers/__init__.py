@@ -7,11 +7,16 @@ from collections.abc import Callable
 
 from services.errors import Misconfigured
 from services.providers.base import Link, Provider, Resolved, Spec
+from services.providers.ckan import Ckan
+from services.providers.dataverse import Dataverse
+from services.providers.figshare import Figshare
 from services.providers.gh import GitHub
 from services.providers.gist import Gist
 from services.providers.git import Git
 from services.providers.gl import GitLab
+from services.providers.hydroshare import HydroShare
 from services.providers.origin import forges
+from services.providers.zenodo import Zenodo
 from services.settings import EgressSettings, ProviderSettings
 
 _TABLE: dict[str, Callable[[ProviderSettings, EgressSettings], Provider]] = {
@@ -19,6 +24,11 @@ _TABLE: dict[str, Callable[[ProviderSettings, EgressSettings], Provider]] = {
     "gist": Gist,
     "git": Git,
     "gl": GitLab,
+    "zenodo": Zenodo,
+    "figshare": Figshare,
+    "hydroshare": HydroShare,
+    "dataverse": Dataverse,
+    "ckan": Ckan,
 }
 
 __all__ = ["Link", "Provider", "Resolved", "Spec", "forges", "make_providers"]

@@ -7,17 +7,26 @@ import pytest
 from services.providers import Provider, make_providers
 from services.settings import EgressSettings, ProviderSettings
 from tests.gitserver import GitServer, Repo
-from tests.services.providers.stub import Stub, serving
+from tests.services.providers.stub import Page, Stub, serving
 
 Make = Callable[..., Provider]
 
 
 @pytest.fixture
 async def forge() -> AsyncIterator[Stub]:
-    """The API of GitHub and of GitLab."""
+    """The APIs of GitHub, GitLab and the archives, the DOI system, and the pages that it leads to."""
     async with serving() as stub:
         stub.record("api.github.com")
         stub.record("gitlab.com")
+        for name in ("api.figshare.com", "www.hydroshare.org", "dataverse.harvard.edu", "data.depositar.io", "demo.ckan.org"):
+            stub.record(name)
+        stub.redirect("/10.5281/zenodo.3242074", "/record/3242074")
+        stub.redirect("/10.5281/zenodo.3242073", "/record/3242074")
+        for version in ("", ".v1", ".v3"):
+            stub.redirect(f"/10.6084/m9.figshare.9782777{version}", "/articles/code/Binder_Examples/9782777")
+        stub.redirect("/10.7910/DVN/TJCLKP", "/dataset.xhtml?persistentId=doi:10.7910/DVN/TJCLKP")
+        for page in ("/record/3242074", "/articles/code/Binder_Examples/9782777", "/dataset.xhtml"):
+            stub.pages[page] = Page(200, {"Content-Type": "text/html"}, "<html>")
         yield stub
 
 
@@ -60,6 +69,7 @@ async def make(forge: Stub, git: GitServer) -> AsyncIterator[Make]:
             {
                 "enabled": [prefix], "github_api": forge.url, "gitlab_api": f"{forge.url}/api/v4",
                 "github_host": git.address, "gist_host": git.address, "gitlab_host": git.address, "timeout": 5,
+                "doi_url": forge.url, "figshare_api": f"{forge.url}/v2", "hydroshare_url": forge.url,
             }
             | settings
         )

@@ -25,7 +25,7 @@ class Page:
 
 @dataclass
 class Stub:
-    """Answers by path (still escaped); keeps every request; `held` makes requests wait until it is set."""
+    """Answers by path (still escaped, with or without its query); keeps every request; `held` makes requests wait until it is set."""
 
     pages: dict[str, Page] = field(default_factory=dict)
     requests: list[web.BaseRequest] = field(default_factory=list)
@@ -53,13 +53,17 @@ class Stub:
         """Answer `path` with JSON."""
         self.pages[path] = Page(status, {"Content-Type": "application/json"} | headers, json.dumps(content))
 
+    def redirect(self, path: str, location: str) -> None:
+        """Answer `path` with a redirect."""
+        self.pages[path] = Page(302, {"Location": location})
+
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, with 304 where the client knows the current ETag."""
         self.requests.append(request)
         if self.held is not None:
             await self.held.wait()
         path = request.raw_path.partition("?")[0]
-        page = self.everything or self.pages.get(path) or Page(404, {}, '{"message": "Not Found"}')
+        page = self.everything or self.pages.get(request.raw_path) or self.pages.get(path) or Page(404, {}, '{"message": "Not Found"}')
         etag = page.headers.get("Etag")
         if etag is not None and request.headers.get("If-None-Match") == etag:
             return web.Response(status=304, headers={"Etag": etag})

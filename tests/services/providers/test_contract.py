@@ -1,7 +1,8 @@
 """What every provider must do, whatever its forge. A new provider joins by one line in each table."""
 
 import asyncio
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import pytest
@@ -26,14 +27,21 @@ class Case:
     found: str
     missing: str
     malformed: str
-    pinned: str = ""
+    pinned: str = ""  # the spec of a commit id; "" where the forge must be asked even for one
+    refs: bool = True  # whether there are branches, tags and commits
 
 
+HYDRO = "142c59757ed54de1816777828c9716e7"
 CASES = {
     "gh": Case("gh", "o/api/HEAD", "o/api/nosuch", "o", f"o/r/{SHA}"),
     "gist": Case("gist", "u/0a0b/HEAD", "u/ffff", "u"),
     "git": Case("git", "{git}/HEAD", "{git}/nosuch", "ftp%3A%2F%2Fx/HEAD", f"https%3A%2F%2Fexample.org%2Fr/{SHA}"),
     "gl": Case("gl", "o%2Fapi/HEAD", "o%2Fapi/nosuch", "o/r/HEAD", f"o%2Fr/{SHA}"),
+    "zenodo": Case("zenodo", "10.5281/zenodo.3242074", "10.5281/zenodo.1", "zenodo.1", refs=False),
+    "figshare": Case("figshare", "10.6084/m9.figshare.9782777", "10.6084/m9.figshare.1", "10.6084/x", refs=False),
+    "hydroshare": Case("hydroshare", HYDRO, "0" * 32, "0" * 31, refs=False),
+    "dataverse": Case("dataverse", "10.7910/DVN/TJCLKP", "10.7910/DVN/NOSUCH", "DVN/TJCLKP", refs=False),
+    "ckan": Case("ckan", "{forge}%2Fdataset%2Fx", "{forge}%2Fdataset%2Fy", "{forge}%2Fgroup%2Fx", refs=False),
 }
 
 
@@ -47,8 +55,10 @@ def case(request: pytest.FixtureRequest, forge: Stub, git: GitServer, repo: Repo
     forge.page("/api/v4/projects/o%2Fapi/repository/commits/HEAD", {"id": commit}, Etag='"1"')
     forge.page("/api/v4/projects/o%2Fapi/repository/commits/nosuch", {"message": "404 Commit Not Found"}, 404)
     case = CASES[request.param]
-    url = quote(git.url("o/r"), safe="")
-    return Case(case.prefix, case.found.format(git=url), case.missing.format(git=url), case.malformed, case.pinned)
+    forge.page("/api/3/action/package_show?id=x", {"result": {"metadata_modified": "2024-04-02T02:10:31.7"}})
+    here = {"git": quote(git.url("o/r"), safe=""), "forge": quote(forge.url, safe="")}
+    texts = {name: getattr(case, name).format(**here) for name in ("found", "missing", "malformed", "pinned")}
+    return replace(case, **texts)
 
 
 async def test_a_ref_becomes_a_commit(make: Make, case: Case, repo: Repo) -> None:
@@ -57,13 +67,15 @@ async def test_a_ref_becomes_a_commit(make: Make, case: Case, repo: Repo) -> Non
     assert (spec.provider, spec.raw, spec.pinned) == (case.prefix, case.found, False)
     assert provider.pinned(spec) is None
     resolved = await provider.resolve(spec)
-    assert resolved.ref == repo.id("HEAD")
-    assert resolved.spec.endswith(f"/{resolved.ref}")
+    if case.refs:
+        assert resolved.ref == repo.id("HEAD")
+        assert resolved.spec.endswith(f"/{resolved.ref}")
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", resolved.ref), "it becomes the tag of an image"
     assert "@" not in resolved.repo_url
     assert resolved.notice == ""
     assert image_name("", resolved.slug, resolved.ref)
     again = provider.parse(resolved.spec)
-    assert again.repo == spec.repo
+    assert again.repo == (spec.repo if case.prefix != "figshare" else f"{spec.repo}.v3")
     assert comparable(await provider.resolve(again)) == comparable(resolved)
 
 
@@ -81,7 +93,8 @@ async def test_one_request_serves_a_crowd(make: Make, case: Case, forge: Stub, g
             await asyncio.sleep(0.001)
     forge.held.set()
     assert len({resolved.ref for resolved in await asyncio.gather(*waiting)}) == 1
-    assert len(forge.requests) + len([hit for hit in git.requests if "info/refs" in hit]) == 1
+    asked = forge.paths + [hit for hit in git.requests if "info/refs" in hit]
+    assert len(set(asked)) == len(asked), "nothing is asked twice"
 
 
 async def test_what_is_not_there_is_unresolved(make: Make, case: Case) -> None:
@@ -92,9 +105,8 @@ async def test_what_is_not_there_is_unresolved(make: Make, case: Case) -> None:
     assert caught.value.sentence.startswith(start)
 
 
+@pytest.mark.parametrize("case", [prefix for prefix, case in CASES.items() if case.pinned], indirect=True)
 async def test_a_commit_id_needs_no_request(make: Make, case: Case, forge: Stub, git: GitServer) -> None:
-    if not case.pinned:
-        pytest.skip("this forge must be asked even for a commit id")
     provider = make(case.prefix)
     for raw in (case.pinned, case.pinned.replace(SHA, SHA.upper())):
         resolved = await provider.resolve(provider.parse(raw))
@@ -106,9 +118,8 @@ async def test_a_commit_id_needs_no_request(make: Make, case: Case, forge: Stub,
 
 def test_malformed_specs_are_refused(make: Make, case: Case) -> None:
     provider = make(case.prefix)
-    for raw in (case.malformed, "", "/", "%", "\0", "a" * 3000, case.found.replace("HEAD", "-x"), case.found.replace("HEAD", "a..b")):
-        if raw == case.found:
-            continue
+    bad_refs = [case.found.replace("HEAD", ref) for ref in ("-x", "a..b", "a%00", "%ff")] if case.refs else []
+    for raw in (case.malformed, "", "/", "%", "\0", "a" * 3000, *bad_refs):
         with pytest.raises(BadRequest) as caught:
             provider.parse(raw)
         assert caught.value.sentence
@@ -117,10 +128,11 @@ def test_malformed_specs_are_refused(make: Make, case: Case) -> None:
 
 async def test_a_dead_forge_is_unreachable(case: Case, unused_tcp_port: int) -> None:
     dead = f"http://127.0.0.1:{unused_tcp_port}"
-    names = ("github_api", "github_host", "gist_host", "gitlab_api", "gitlab_host")
+    hosts = ("github_api", "github_host", "gist_host", "gitlab_api", "gitlab_host")
+    names = (*hosts, "doi_url", "figshare_api", "hydroshare_url")
     settings = ProviderSettings.model_validate({"enabled": [case.prefix]} | dict.fromkeys(names, dead))
     provider = make_providers(settings, EgressSettings.model_validate({"private": True}))[case.prefix]
-    spec = quote(f"{dead}/r", safe="") + "/HEAD" if case.prefix == "git" else case.found
+    spec = {"git": f"{quote(dead, safe='')}%2Fr/HEAD", "ckan": f"{quote(dead, safe='')}%2Fdataset%2Fx"}.get(case.prefix, case.found)
     with pytest.raises(DockyardError) as caught:
         await provider.resolve(provider.parse(spec))
     assert caught.value.code == "unreachable"
@@ -133,13 +145,13 @@ def test_the_home_page_knows_it(make: Make, case: Case) -> None:
     assert display["id"] == case.prefix
     assert set(display) <= {"displayName", "id", "spec", "detect", "repo", "ref"}
     assert set(display["repo"]) == {"label", "placeholder", "urlEncode"}
-    assert display["ref"] == {"enabled": True, "default": "HEAD"}
+    assert display["ref"] == ({"enabled": True, "default": "HEAD"} if case.refs else {"enabled": False})
 
 
 def test_its_own_binder_link_is_read_back(make: Make, case: Case) -> None:
     provider = make(case.prefix)
     link = read_link(f"https://mybinder.org/v2/{case.prefix}/{case.found}?urlpath=lab", {case.prefix: provider})
-    assert (link.provider, link.ref, link.opens) == (case.prefix, "HEAD", "lab")
+    assert (link.provider, link.ref, link.opens) == (case.prefix, "HEAD" if case.refs else "", "lab")
     assert provider.parse(link.spec).repo == link.repo
 
 

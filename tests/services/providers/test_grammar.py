@@ -83,7 +83,7 @@ def test_no_text_makes_a_dangerous_address(text: str) -> None:
 
 
 def _everything() -> dict[str, Provider]:
-    enabled = {"enabled": ["gh", "gist", "git", "gl"]}
+    enabled = {"enabled": ["gh", "gist", "git", "gl", "zenodo", "figshare", "hydroshare", "dataverse", "ckan"]}
     return make_providers(ProviderSettings.model_validate(enabled), EgressSettings.model_validate({}))
 
 

@@ -75,7 +75,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
         ("https://hub.example.org/binder/v2/gh/o/r/a%2Fb?urlpath=lab%2Ftree%2Fx", "gh", "o/r", "a/b", "lab/tree/x"),
         ("https://mybinder.org/v2/gh/o/r/dev?urlpath=x&filepath=y&labpath=a%20b.ipynb", "gh", "o/r", "dev", "doc/tree/a%20b.ipynb"),
         ("https://mybinder.org/v2/gh/o/r/dev?filepath=dir/", "gh", "o/r", "dev", "tree/dir"),
-        ("https://h.org/v2/gh/o/r/dev?urlpath=git-pull%3Frepo%3Dhttps%253A%252F%252Fx", "gh", "o/r", "dev", "git-pull?repo=https%3A%2F%2Fx"),
+        ("https://h/v2/gh/o/r/dev?urlpath=git-pull%3Frepo%3Dhttps%253A%252F%252Fx", "gh", "o/r", "dev", "git-pull?repo=https%3A%2F%2Fx"),
         ("https://mybinder.org/v2/gl/g%2Fp/dev/", "gl", "g/p", "dev", ""),
         ("https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fr/dev", "git", "https://example.org/r", "dev", ""),
         ("https://mybinder.org/build/gh/o/r/dev", "gh", "o/r", "dev", ""),
