@@ -149,7 +149,11 @@ class Link(Body):
     provider: str = Field(examples=["gh"])
     repo: str = Field(description="As one would type it.", examples=["norvig/pytudes"])
     ref: str = Field(default="", examples=["main"])
-    path: str = Field(default="", description="The file or folder to open.", examples=["ipynb/Advent2020.ipynb"])
+    path: str = Field(
+        default="", examples=["ipynb/Advent2020.ipynb"],
+        description="What opens: a file, a directory (with a slash at its end), or (with one at its begin) a path in the server.",
+    )
+    note: str = Field(default="", description="A sentence for the user, where the link could be read in two ways.")
     spec: str = Field(description="For POST /api/v1/launches.", examples=["norvig/pytudes/main"])
     urlpath: str = Field(default="", description="For POST /api/v1/launches.")
     launch: str = Field(description="The launch page, from the root of this server.")

@@ -31,6 +31,14 @@ templates = Environment(
 )
 
 
+def breakable(text: str) -> Markup:
+    """A long name that a narrow page may break after its slashes, and nowhere else if it can be helped."""
+    return Markup("/<wbr>").join(text.split("/"))  # noqa: S704
+
+
+templates.filters["breakable"] = breakable
+
+
 def script_json(value: Mapping[str, Any]) -> Markup:
     """JSON that can stand inside a script element: nothing in it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=True)

@@ -15,7 +15,7 @@ OPEN = frozenset({"waiting", "resolving", "building", "launching"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the list. `state`: open, current, done, skipped or failed; `seconds` None: nothing to show."""
+    """One line of the list. `state`: open, current, done, skipped, cancelled or failed; `seconds` None: nothing to show."""
 
     name: str
     state: str
@@ -25,7 +25,13 @@ class Step:
     @property
     def word(self) -> str:
         """The state in a word, for whoever does not see the sign."""
-        return {"open": "to do", "current": "now", "done": "done", "skipped": "not needed", "failed": "failed"}[self.state]
+        words = {"open": "to do", "current": "now", "skipped": "not needed"}
+        return words.get(self.state, self.state)
+
+    @property
+    def sign(self) -> str:
+        """Id of the symbol."""
+        return "skipped" if self.state == "cancelled" else self.state
 
     @property
     def clock(self) -> str:
@@ -50,6 +56,8 @@ class Story:
 
 def duration(seconds: float) -> str:
     """0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -87,27 +95,26 @@ def steps_of(launch: Launch) -> tuple[Step, ...]:
         reached = {"waiting": 0, "resolving": 0, "building": 1, "launching": 2}[state]
     names = ("Look up the commit", "Build the environment", "Start the server")
     details = (
-        launch.resolved_ref[:10] if launch.resolved_ref else "",
+        launch.resolved_ref[:10] if launch.resolved_ref else "The forge is being asked." if state == "resolving" else "",
         "It exists already." if reached > 1 and "building" not in spent else _BUILD.get(launch.build_state or "", ""),
-        "",
+        "The hub is being asked." if state == "launching" else "",
     )
     steps = []
     for number, (name, detail, seconds) in enumerate(zip(names, details, (looked, built, started), strict=True)):
         if number > reached:
             steps.append(Step(name, "open"))
         elif number == reached:
-            steps.append(Step(name, "failed" if ended_badly else "current", detail, seconds))
+            steps.append(Step(name, state if ended_badly else "current", detail, seconds))
         elif number == 1 and "building" not in spent:
             steps.append(Step(name, "skipped", detail))
-        elif number == 1 and reached == 3 and launch.build_only:
-            steps.append(Step(name, "done", detail, seconds))
         else:
             steps.append(Step(name, "done", detail, seconds))
     return tuple(steps[:2] if launch.build_only else steps)
 
 
 _BUILD = {
-    "queued": "Waiting for a free place.", "fetching": "Fetching the repository.", "pushing": "Storing the image.",
+    "queued": "Waiting for a free place.", "fetching": "Fetching the repository.", "building": "Installing what it needs.",
+    "pushing": "Storing the image.",
 }
 _STOPPED = {
     "idle": "This server was stopped because nobody used it.",

@@ -19,6 +19,8 @@
     at("share-md").value = answer.badges.markdown;
     at("share-rst").value = answer.badges.rst;
     at("share-html").value = answer.badges.html;
+    at("note").textContent = answer.note;
+    at("note").hidden = !answer.note;
     const name = at("provider").selectedOptions[0]?.text ?? answer.provider;
     say(`${name}: ${answer.repo}${answer.ref ? `, ${answer.ref}` : ""}${answer.path ? `, opens ${answer.path}` : ""}.`);
   }
@@ -50,7 +52,7 @@
   at("ask").addEventListener("submit", (event) => {
     if (!found) return; // the server reads the link itself, and says what is wrong with it
     event.preventDefault();
-    location.assign(found.page);
+    location.assign(found.launch);
   });
 
   for (const button of document.querySelectorAll("[data-copy]")) {
@@ -68,5 +70,5 @@
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
   }
-  if (at("link").value) fromLink(0); else at("link").focus();
+  if (at("link").value) fromLink(0); else if (matchMedia("(hover: hover)").matches) at("link").focus();
 })();

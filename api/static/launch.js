@@ -79,7 +79,8 @@
   function ready() {
     const link = at("open");
     const key = `opened ${id}`;
-    if (!link || sessionStorage.getItem(key)) return; // who comes back wants to stay here
+    if (!link) return;
+    if (sessionStorage.getItem(key)) { tell("Your server is running."); return; } // who comes back wants to stay here
     sessionStorage.setItem(key, "1");
     location.assign(link.href);
   }
@@ -114,6 +115,12 @@
   }
   at("log").addEventListener("toggle", () => { if (at("log").open) open(); });
 
+  let latest = 0;
+  function preview(text) { // the last line, beside the step: it shows that something moves
+    const line = text.replace(/\x1b\[[0-?]*[ -/]*[@-~]/g, "").split(/[\r\n]/).filter((part) => part.trim()).at(-1);
+    if (line && at("detail")) { cancelAnimationFrame(latest); latest = requestAnimationFrame(() => { if (at("detail")) at("detail").textContent = line.trim().slice(0, 200); }); }
+  }
+
   // --- the stream -----------------------------------------------------------------------------------------------
 
   function listen() {
@@ -132,6 +139,7 @@
       } else if (LOG_PHASES.has(event.phase)) {
         at("log").hidden = false;
         if (view) view.write(event.message ?? ""); else lines.push(event.message ?? "");
+        preview(event.message ?? "");
       } else if (event.message && at("detail")) {
         at("detail").textContent = event.message.trim();
       }

@@ -99,7 +99,7 @@ export class Log {
     this.hit = -1;
     this.quiet = [];
     if (style) document.head.append(make("link", { rel: "stylesheet", href: style }));
-    this.lines = make("div", { className: "lines", tabIndex: 0, role: "log", ariaLive: "off", ariaLabel: "Log" });
+    this.lines = make("div", { className: "lines wraps", tabIndex: 0, role: "log", ariaLive: "off", ariaLabel: "Log" });
     this.scroller = whole ? document.scrollingElement : this.lines;
     this.last = this.row(0, []); // the unfinished line
     this.last.hidden = true;
@@ -116,7 +116,7 @@ export class Log {
     const button = (text, work, more = {}) => make("button", { type: "button", textContent: text, onclick: work, ...more });
     this.following = button("Follow", () => { this.follows = !this.follows; this.follow(); });
     const wrap = button("Wrap", () => wrap.setAttribute("aria-pressed", String(this.lines.classList.toggle("wraps"))));
-    wrap.setAttribute("aria-pressed", "false");
+    wrap.setAttribute("aria-pressed", "true");
     const copy = button("Copy", async () => {
       try { await navigator.clipboard.writeText(this.plain.join("\n")); copy.textContent = "Copied"; } catch { copy.textContent = "Not allowed"; }
       setTimeout(() => { copy.textContent = "Copy"; }, 1500);
@@ -127,9 +127,10 @@ export class Log {
       if (event.key === "Enter") { event.preventDefault(); this.step(event.shiftKey ? -1 : 1); }
       if (event.key === "Escape") { this.field.value = ""; this.search(); }
     });
-    const bar = make("div", { className: "bar" }, this.field, this.count,
+    const find = make("div", { className: "find" }, this.field, this.count,
       button("↑", () => this.step(-1), { className: "narrow", ariaLabel: "Previous match" }),
-      button("↓", () => this.step(1), { className: "narrow", ariaLabel: "Next match" }), this.following, wrap, copy);
+      button("↓", () => this.step(1), { className: "narrow", ariaLabel: "Next match" }));
+    const bar = make("div", { className: "bar" }, find, this.following, wrap, copy);
     if (this.text) bar.append(make("a", { className: "button", href: this.text, download: "log.txt", textContent: "Download" }));
     this.follow();
     return bar;
@@ -162,6 +163,8 @@ export class Log {
       this.last.firstChild.dataset.n = this.plain.length + 1;
     }
     if (this.follows) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const digits = Math.max(3, String(this.plain.length).length);
+    if (digits !== this.digits) { this.digits = digits; this.lines.style.setProperty("--n", digits); }
     if (this.todo.length) { this.later(); return; }
     if (this.field.value) this.tally();
     if (location.hash && !this.gone) this.go();
