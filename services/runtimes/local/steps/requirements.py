@@ -119,7 +119,7 @@ def _requirement(tree: Path, text: str, where: str, file: str, number: int, scan
     if "://" in first or looks_local:
         egg = re.search(r"#egg=([A-Za-z0-9._-]+)", first)
         return Line(f"{_place(tree, first, where, scan)}{rest}", file, number, normalize(egg[1]) if egg else "")
-    if match is None or not re.match(r"^($|[<>=!~;,(]|--hash)", match[3]):
+    if match is None or not re.match(r"^($|[<>;,(]|[=!~]=|--hash)", match[3]):
         raise Failure(f"{where} is no requirement that pip would understand: {text[:120]!r}.")
     return Line(text, file, number, normalize(match[1]))
 
