@@ -21,7 +21,7 @@ class KubernetesRuntime:
         if not settings.registry.url:
             raise Misconfigured("Setting registry.url: the runtime kubernetes needs a registry, which the nodes pull images from.")
         cluster = Cluster(settings.kubernetes)
-        self.builder = PodBuilder(cluster, Telling(), settings.kubernetes, settings.builds)
+        self.builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds)
         self.images = RegistryImages(settings.registry)
         self.spawning = PodSpawning(cluster, settings.kubernetes)
 

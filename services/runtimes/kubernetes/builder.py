@@ -9,6 +9,7 @@ build gets a new attempt, hence a new pod with another name.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 
 import structlog
 
@@ -105,7 +106,7 @@ class PodBuilder:
                 case Exit() as end:
                     async for item in self._rest(job, at):
                         yield item
-                    yield end
+                    yield _worded(end, at.failed)
                     return
                 case Goes():
                     yield GONE
@@ -189,15 +190,16 @@ class PodBuilder:
     async def _rest(self, job: BuildJob, at: Position) -> AsyncGenerator[BuildItem, None]:
         """What the log of an ended pod holds beyond `at`."""
         async def whole() -> list[LogLine]:
-            mine = Position(at.line, at.phase)  # a reading that breaks off has taken nothing
+            mine.line, mine.phase = at.line, at.phase  # a reading that breaks off has taken nothing
             return [line async for lines in read(self._cluster, job.handle, mine, follow=False) for line in lines]
 
+        mine = Position(at.line)
         try:
             lines = await self._cluster.patiently(whole)
         except DockyardError as error:  # the node is gone, and the log with it
             log.info("log_lost", pod=job.handle, reason=error.sentence)
             return
-        at.line += len(lines)
+        at.line, at.phase, at.failed = mine.line, mine.phase, mine.failed or at.failed
         for item in _told(at, lines) if lines else ():
             yield item
 
@@ -237,6 +239,13 @@ class PodBuilder:
 def _notice(at: Position, sentence: str) -> Lines:
     """A line of ours between the pod's lines: it does not count among them."""
     return Lines(at.line - 1, (LogLine("unknown", sentence + "\n"),))
+
+
+def _worded(end: Exit, failed: str) -> Exit:
+    """The end of a build in its own words, where the pod knows only a status."""
+    if end.ok or end.retryable or not failed or not end.reason.startswith("The build failed with status"):
+        return end
+    return replace(end, reason=failed.splitlines()[0][:500])
 
 
 def _told(at: Position, lines: list[LogLine]) -> list[BuildItem]:

@@ -16,6 +16,8 @@ from services.runtimes.kubernetes.pods import CONTAINER
 from services.states import BuildState
 
 PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
+# repo2docker has more; a line must not end a client's stream with the word "failed" or "ready".
+_WORDS = frozenset({*PHASES, "unknown"})
 
 
 @dataclass(slots=True)
@@ -24,10 +26,11 @@ class Position:
 
     line: int  # the next line of the source, from 1
     phase: str = "building"  # of lines that tell none
+    failed: str = ""  # what the build program itself called the failure
 
 
-def parsed(raw: bytes, phase: str) -> LogLine:
-    """One line as the build program wrote it: JSON with a message, or any text."""
+def parsed(raw: bytes, phase: str) -> tuple[LogLine, bool]:
+    """One line as the build program wrote it: JSON with a message, or any text; and whether it tells a failure."""
     text = raw.decode(errors="replace").rstrip("\r\n")
     if text.startswith("{"):
         try:
@@ -36,15 +39,18 @@ def parsed(raw: bytes, phase: str) -> LogLine:
             found = None
         if isinstance(found, dict) and isinstance(found.get("message"), str):
             message = found["message"]
-            return LogLine(str(found.get("phase") or phase), message if message.endswith("\n") else message + "\n")
-    return LogLine(phase, text + "\n")
+            told = str(found.get("phase") or phase)
+            return LogLine(told if told in _WORDS else phase, message if message.endswith("\n") else message + "\n"), told == "failed"
+    return LogLine(phase, text + "\n"), False
 
 
 def taken(position: Position, lines: Sequence[bytes]) -> list[LogLine]:
     """The lines as ours; moves the position behind them."""
     found = []
     for raw in lines:
-        line = parsed(raw, position.phase)
+        line, failed = parsed(raw, position.phase)
+        if failed:
+            position.failed = line.message.strip()
         if line.phase in PHASES:
             position.phase = line.phase
         found.append(line)

@@ -16,6 +16,7 @@ from typing import Any
 from services.runtimes.base import BuildJob
 from services.runtimes.kubernetes.objects import ATTEMPT, BUILD, COMPONENT, INSTANCE, REPOSITORY, Object
 from services.runtimes.kubernetes.pods import CONTAINER
+from services.runtimes.kubernetes.telling import COMMAND
 from services.settings import KubernetesSettings
 
 SOCKETS: Mapping[str, str] = {
@@ -89,6 +90,7 @@ def _container(told: Mapping[str, str], settings: KubernetesSettings, mounts: li
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": settings.build_image,
+        "command": list(COMMAND),
         "env": environment,
         "resources": _resources(settings),
         "securityContext": _security(settings),
@@ -143,8 +145,7 @@ def _volumes(settings: KubernetesSettings) -> tuple[list[Object], list[Object]]:
     volumes: list[Object] = [{"name": "work", "emptyDir": limit}]
     mounts: list[Object] = [
         {"name": "work", "mountPath": "/var/lib/containers", "subPath": "containers"},
-        {"name": "work", "mountPath": "/work", "subPath": "work"},
-        {"name": "work", "mountPath": "/tmp", "subPath": "tmp"},  # noqa: S108 - of the container
+        {"name": "work", "mountPath": "/src", "subPath": "src"},
     ]
     if settings.push_secret:
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]
@@ -153,9 +154,9 @@ def _volumes(settings: KubernetesSettings) -> tuple[list[Object], list[Object]]:
     if settings.ca_configmap:
         volumes.append({"name": "ca", "configMap": {"name": settings.ca_configmap}})
         mounts.append({"name": "ca", "mountPath": "/etc/dockyard/ca", "readOnly": True})
-    if settings.config_configmap:
-        volumes.append({"name": "config", "configMap": {"name": settings.config_configmap}})
-        mounts.append({"name": "config", "mountPath": "/etc/repo2docker", "readOnly": True})
+    if settings.registries_configmap:
+        volumes.append({"name": "registries", "configMap": {"name": settings.registries_configmap}})
+        mounts.append({"name": "registries", "mountPath": "/etc/containers/registries.conf.d", "readOnly": True})
     if settings.builder != "contained":
         # The directory, not the socket: a daemon that starts anew makes a new socket.
         directory = _socket(settings).rpartition("/")[0]

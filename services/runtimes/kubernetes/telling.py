@@ -1,14 +1,43 @@
-"""What a build container is told: its whole task, as environment variables of the pod."""
+"""What a build container is told: its whole task in one variable, as `steps.pod` of the build image reads it.
+
+Secrets are not part of it, since whoever may look at pods can read their variables; they come as files. The image is
+pushed to where the registry answers inside of the cluster (`registry.url`), which may be another name than the one that
+nodes pull it by (the host in `builds.image_prefix`).
+"""
 
 import json
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
+from services.registry import Reference
 from services.runtimes.base import BuildJob
+from services.settings import Settings
+
+VARIABLE = "DOCKYARD_JOB"
+COMMAND = ("python", "-m", "steps.pod")
 
 
 class Telling:
-    """Makes the environment of a build container."""
+    """Makes the environment of a build container from what is the same for all builds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._registry = settings.registry
+        self._recipe = settings.docker  # how repo2docker builds; the same words for both runtimes with containers
+        self._contained = settings.kubernetes.builder == "contained"
+        self._deadline = settings.builds.timeout
 
     def environment(self, job: BuildJob) -> Mapping[str, str]:
         """The variables for this attempt."""
-        return {"DOCKYARD_BUILD": json.dumps({"image": job.image, "repo_url": job.repo_url, "commit": job.commit, "ref": job.ref})}
+        recipe = self._recipe
+        told = {
+            "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "image": job.image,
+            "mode": "contained" if self._contained else "engine", "push": True, "no_cache": job.no_cache, "uv": recipe.uv,
+            "base_image": recipe.base_image, "default_buildpack": recipe.default_buildpack, "appendix": recipe.appendix,
+            "arguments": list(recipe.repo2docker_args), "deadline": self._deadline,
+            "destination": self._destination(job.image), "plain": self._registry.url.startswith("http://"),
+        }
+        return {VARIABLE: json.dumps(told, separators=(",", ":"))}
+
+    def _destination(self, image: str) -> str:
+        found = Reference.parse(image)
+        return f"{urlsplit(self._registry.url).netloc or found.host}/{found.repository}:{found.tag}"

@@ -33,7 +33,8 @@ def settings_of(server: ApiServer, tmp_path: Path):  # type: ignore[no-untyped-d
 
     def make(**values: str) -> Settings:
         environ = {f"DOCKYARD_KUBERNETES_{key}".upper(): value for key, value in values.items()}
-        return load({"DOCKYARD_KUBERNETES_KUBECONFIG": str(kubeconfig), "DOCKYARD_KUBERNETES_NAMESPACE": "builds", **environ})
+        return load({"DOCKYARD_KUBERNETES_KUBECONFIG": str(kubeconfig), "DOCKYARD_KUBERNETES_NAMESPACE": "builds",
+                     "DOCKYARD_REGISTRY_URL": "http://registry:5000", **environ})
 
     return make
 
@@ -46,7 +47,7 @@ async def builders(settings_of) -> AsyncIterator[object]:  # type: ignore[no-unt
     def make(**values: str) -> PodBuilder:
         settings = settings_of(**values)
         cluster = Cluster(settings.kubernetes)
-        builder = PodBuilder(cluster, Telling(), settings.kubernetes, settings.builds)
+        builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds)
         made.append(builder)
         return builder
 

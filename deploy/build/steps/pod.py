@@ -1,0 +1,118 @@
+"""The steps in a pod of Kubernetes: `python -m steps.pod`.
+
+Nobody can put files into a pod or take any out, so here the job comes in a variable (`DOCKYARD_JOB`, without secrets),
+secrets come as files, the image goes to the registry from here, and how it ended stands in the termination message of
+the container: `{"reason": …, "hint": …}`, from which the worker makes its sentence.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from steps import fetch, repository, say
+from steps.__main__ import CHECKOUT, stop
+from steps.job import PLACE, Job
+
+PUSH = Path("/run/secrets/push/config.json")  # a config.json of Docker, in the pod's secret
+MESSAGE = Path("/dev/termination-log")
+_CA = Path("/etc/dockyard/ca/ca.crt")
+_PUSHES = 3  # attempts; a registry may be away for a moment
+# Nodes begin a new file after 10 MiB of log (containerd's default), and then line 1 is gone for whoever comes later.
+_LOG = 8 << 20
+
+
+def main() -> int:
+    """Run the job below this process and pass its log on, up to a limit; the exit status."""
+    inner = subprocess.Popen([sys.executable, "-m", "steps.pod", "inner"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: inner.terminate())
+    assert inner.stdout is not None
+    size, told = 0, False
+    for line in iter(lambda: inner.stdout.readline(1 << 16), b""):  # type: ignore[union-attr]
+        size += len(line)
+        if size <= _LOG or (told and b'"phase": "failed"' in line):
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        elif not told:
+            told = True
+            say.line("The log has reached its limit; the rest of it is not shown.", "building")
+    return inner.wait()
+
+
+def run() -> int:
+    """Do the job; the exit status."""
+    os.umask(0o022)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    told = json.loads(os.environ.pop("DOCKYARD_JOB"))
+    destination, plain = told.pop("destination"), told.pop("plain")
+    job = Job(**told, git_credentials=os.environ.pop("GIT_CREDENTIAL_ENV", ""))
+    for place in (PLACE, CHECKOUT.parent):
+        place.mkdir(parents=True, exist_ok=True)
+    if PUSH.exists():
+        os.environ["DOCKER_CONFIG"] = str(PUSH.parent)
+        os.environ["REGISTRY_AUTH_FILE"] = str(PUSH)
+    if _CA.exists():
+        _trust()
+    try:
+        say.line(f"Fetching {job.repo_url}", "fetching")
+        fetch.fetch(job, CHECKOUT)
+    except fetch.Failed as error:
+        say.line(str(error), "failed")
+        return _end(1, str(error))
+    say.line(f"Building {job.image}", "building")
+    status = repository.build(job, CHECKOUT, job.image, job.commit)
+    if status:
+        if _memory():
+            return _end(status, "A step of the build was ended because it used more memory than the build may use.",
+                        "Install less, or ask the administrator for a higher limit.")
+        return status
+    if job.mode == "contained" and not _push(job.image, destination, plain):
+        return _end(1, "The image could not be pushed to the registry.", "The last lines of the log say why.", retryable=True)
+    return 0
+
+
+def _push(image: str, destination: str, plain: bool) -> bool:
+    say.line(f"Pushing {destination}", "pushing")
+    words = ["buildah", "push", "--quiet", *(["--tls-verify=false"] if plain else []), "--", image, f"docker://{destination}"]
+    for _ in range(_PUSHES):
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode == 0:
+            say.line("Pushed.", "pushing")
+            return True
+        for text in (done.stderr or done.stdout).strip().splitlines()[-5:]:
+            say.line(text, "pushing")
+    return False
+
+
+def _trust() -> None:
+    """Trust further authorities: in this container, and in the programs that do not ask its store."""
+    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+    both = PLACE / "ca.crt"
+    both.write_bytes((bundle.read_bytes() if bundle.exists() else b"") + b"\n" + _CA.read_bytes())
+    for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"):
+        os.environ[name] = str(both)
+
+
+def _memory() -> bool:
+    """Whether the kernel has ended a process of this container for its memory."""
+    for name, word in (("memory.events", "oom_kill"), ("memory/memory.oom_control", "oom_kill")):
+        try:
+            lines = Path("/sys/fs/cgroup", name).read_text().splitlines()
+        except OSError:
+            continue
+        if any(line.split()[0] == word and int(line.split()[1]) > 0 for line in lines if len(line.split()) == 2):
+            return True
+    return False
+
+
+def _end(status: int, reason: str, hint: str = "", retryable: bool = False) -> int:
+    MESSAGE.write_text(json.dumps({"reason": reason, "hint": hint, "retryable": retryable}))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(run() if sys.argv[1:] == ["inner"] else main())
