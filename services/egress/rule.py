@@ -20,6 +20,7 @@ In order, the first that applies decides:
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Self
 
 from services.egress.addresses import Address, faces, literal, never
@@ -27,6 +28,8 @@ from services.egress.places import Place, match, read
 from services.egress.resolve import Resolver, normal_host, own_addresses, system_resolver
 from services.errors import ForbiddenAddress
 from services.settings import EgressSettings
+
+_LOOPBACK = IPv4Address("127.0.0.1")
 
 
 class Purpose(StrEnum):
@@ -80,6 +83,17 @@ class Rule:
             if why is not None:
                 return f"{where} is {why}."
         return None
+
+    def refuse_written(self, host: str, port: int) -> None:
+        """Raise `ForbiddenAddress` for a host that is refused as it is written, without a look-up.
+
+        For the moment when a link is read; it does not replace `check`, which knows where a name leads.
+        """
+        name = normal_host(host)
+        address = _LOOPBACK if name == "localhost" or name.endswith(".localhost") else literal(name)
+        why = self.refusal(address, port, name) if address is not None else None
+        if why is not None:
+            raise ForbiddenAddress(why)
 
     async def check(self, host: str, port: int) -> tuple[Address, ...]:
         """The addresses of `host`, all of them allowed; connect to these and to no others.

@@ -83,7 +83,7 @@ class Provider(Protocol):
     def recognise(self, url: SplitResult) -> Link | None:
         """Read an address of this forge as a browser shows it; None for anybody else's. Makes no request.
 
-        The address is http, https, git or ssh, and carries no credentials.
+        The address is http, https, git or ssh, or an identifier that is one (`swh:…`), and carries no credentials.
         """
         ...
 

@@ -7,20 +7,22 @@ taken as it is.
 
 import re
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urlunsplit
+from urllib.parse import SplitResult, quote, urlunsplit
 
 from services.egress import Purpose, Rule
 from services.errors import BadSpec, Unresolved
 from services.providers.base import Link, Resolved, Spec
+from services.providers.bitbucket import bitbucket_page
 from services.providers.git_remote import GitRemote
+from services.providers.gitea import gitea_page
 from services.providers.grammar import checked_raw, checked_ref, commit_id, git_url, malformed, not_resolved, unquoted
 from services.providers.pages import page
 from services.settings import EgressSettings, ProviderSettings
 
-# Pages of other forges: GitLab's of one's own, Gitea's and Forgejo's, Bitbucket's.
+# Pages of forges that are not configured: GitLab's, Gitea's and Forgejo's, Bitbucket's.
 _GITLAB = re.compile(r"(/.+?)/-/((?:tree|blob|raw|commit)/.+)")
-_GITEA = re.compile(r"(/[^/]+/[^/]+)/(?:src|raw)/(?:branch|tag|commit)/([^/]+)(?:/(.*))?")
-_BITBUCKET = re.compile(r"(/[^/]+/[^/]+)/src/([^/]+)(?:/(.*))?")
+_BITBUCKET = re.compile(r"(/[^/]+/[^/]+)/((?:src|raw|branch|commits)/.+)")
+_GITEA = re.compile(r"(/[^/]+/[^/]+)/((?:src|raw)/(?:branch|tag|commit)/.+)")
 
 
 class Git:
@@ -29,7 +31,8 @@ class Git:
     prefix = "git"
 
     def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
-        self._remote = GitRemote(Rule.make(egress, Purpose.FETCH), timeout=providers.timeout)
+        self._rule = Rule.make(egress, Purpose.FETCH)
+        self._remote = GitRemote(self._rule, timeout=providers.timeout)
         self.display: dict[str, Any] = {
             "displayName": "Git repository",
             "id": "git",
@@ -49,6 +52,7 @@ class Git:
         url = git_url(unquoted(quoted))
         if not ref:
             raise malformed("url/ref", raw, hint=True)
+        self._rule.refuse_written(url.host, url.port)
         ref = checked_ref(unquoted(ref))
         commit = commit_id(ref)
         return Spec(self.prefix, raw, url.text, commit or ref, pinned=commit is not None, extra={"quoted": quoted})
@@ -74,18 +78,17 @@ class Git:
         if url.scheme in ("http", "https"):
             if match := _GITLAB.fullmatch(path):
                 path, (ref, file, directory, note) = match[1], page(match[2])
-            elif match := _GITEA.fullmatch(path) or (_BITBUCKET.fullmatch(path) if url.hostname == "bitbucket.org" else None):
-                path, ref, inside = match[1], unquote(match[2]), unquote(match[3] or "")
-                if "." in inside.rsplit("/", 1)[-1]:
-                    file = inside
-                else:
-                    directory = inside
-        address = git_url(urlunsplit((url.scheme, url.netloc, path.rstrip("/"), "", ""))).text
+            elif match := _GITEA.fullmatch(path):
+                path, (ref, file, directory, note) = match[1], gitea_page(match[2])
+            elif url.hostname == "bitbucket.org" and (match := _BITBUCKET.fullmatch(path)):
+                path, (ref, file, directory, note) = match[1], bitbucket_page(match[2])
         if path.strip("/") == "":
             raise BadSpec("The address of the git repository has no path after its host.")
+        address = git_url(urlunsplit((url.scheme, url.netloc, path.rstrip("/"), "", "")))
+        self._rule.refuse_written(address.host, address.port)
         ref = checked_ref(ref)
-        spec = f"{quote(address, safe='')}/{quote(ref, safe='/')}"
-        return Link(self.prefix, address, ref, spec, file, directory, note=note)
+        spec = f"{quote(address.text, safe='')}/{quote(ref, safe='/')}"
+        return Link(self.prefix, address.text, ref, spec, file, directory, note=note)
 
     async def aclose(self) -> None:
         """See `Provider`."""

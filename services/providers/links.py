@@ -35,6 +35,8 @@ def read_link(text: str, providers: Mapping[str, Provider]) -> Link:
     text = _unwrapped(text)
     if doi := _DOI.fullmatch(text):
         return _record(f"https://doi.org/{doi[1]}", providers)
+    if text.lower().startswith("swh:"):
+        return _record(text, providers)
     if scp := _SCP.fullmatch(text):
         text = f"ssh://{scp[1]}@{scp[2]}/{scp[3]}"
     text = text.removeprefix("git+")

@@ -44,9 +44,5 @@ def forges(settings: ProviderSettings) -> frozenset[tuple[str, int]]:
 
     For `Rule.make(…, trusted=…)` of whatever fetches content; the APIs are known to the providers alone.
     """
-    return frozenset(
-        origin(value, f"providers.{key}").pair
-        for key, value in (
-            ("github_host", settings.github_host), ("gist_host", settings.gist_host), ("gitlab_host", settings.gitlab_host),
-        )
-    )
+    keys = ("github_host", "gist_host", "gitlab_host", "bitbucket_host", "codeberg_host", "gitea_host")
+    return frozenset(origin(value, f"providers.{key}").pair for key in keys if (value := getattr(settings, key)))

@@ -24,3 +24,8 @@ def page(path: str) -> tuple[str, str, str, str]:
         case "pull" if ref.isdecimal():
             return f"pull/{ref}/head", "", "", ""
     return "HEAD", "", "", ""
+
+
+def split_file(path: str) -> tuple[str, str]:
+    """File and directory of a path on forges that address both alike: what has a suffix is taken for a file."""
+    return (path, "") if "." in path.rsplit("/", 1)[-1] else ("", path)

@@ -12,7 +12,7 @@ class ProviderSettings(Group):
 
     group: ClassVar[str] = "providers"
     enabled: list[str] = Field(default_factory=lambda: ["gh", "gist", "git", "gl"], description="Prefixes of the providers that are offered, in the order of the home page.")
-    github_host: str = Field("github.com", description="Host of GitHub, or of a GitHub Enterprise server.")
+    github_host: str = Field("github.com", description="Host of GitHub, or of a GitHub Enterprise server; like every host here with :port where needed, and with http:// where there is no TLS.")
     github_api: str = Field("https://api.github.com", description="Base address of GitHub's REST API.")
     github_token: SecretStr = Field(SecretStr(""), description="Token for GitHub's API: a higher limit, private repositories.")
     gitlab_host: str = Field("gitlab.com", description="Host of GitLab.")
@@ -22,6 +22,12 @@ class ProviderSettings(Group):
     doi_url: str = Field("https://doi.org", description="Base address that resolves DOIs.")
     figshare_api: str = Field("https://api.figshare.com/v2", description="Base address of Figshare's API.")
     hydroshare_url: str = Field("https://www.hydroshare.org", description="Base address of HydroShare.")
+    swh_url: str = Field("https://archive.softwareheritage.org", description="Base address of Software Heritage's archive.")
+    osf_url: str = Field("https://osf.io", description="Base address of the Open Science Framework.")
+    osf_api: str = Field("https://api.osf.io/v2", description="Base address of the Open Science Framework's API.")
+    bitbucket_host: str = Field("bitbucket.org", description="Host of Bitbucket.")
+    codeberg_host: str = Field("codeberg.org", description="Host of Codeberg.")
+    gitea_host: str = Field("", description="Host of a Gitea or Forgejo of one's own, for the provider gitea.")
     secret_gists: bool = Field(False, description="Whether secret gists may be launched.")
     banned: list[str] = Field(default_factory=list, description="Specs that may not be launched: regular expressions against provider/spec, ignoring case.")
     timeout: float = Field(10.0, gt=0, description="Seconds to wait for a forge.")

@@ -184,6 +184,22 @@ async def test_addresses_in_disguise_are_refused(host: str) -> None:
         await made.check(host, 80)
 
 
+@pytest.mark.parametrize(
+    ("host", "refused_"),
+    [
+        ("localhost", True), ("a.LOCALHOST.", True), ("127.0.0.1", True), ("[::1]", True), ("10.0.0.1", True), ("8.8.8.8", False),
+        ("example.org", False), ("localhost.example.org", False), ("127.1", True),
+    ],
+)
+def test_what_is_written_is_refused_without_a_look_up(host: str, refused_: bool) -> None:
+    made = rule()
+    if refused_:
+        with pytest.raises(ForbiddenAddress):
+            made.refuse_written(host, 443)
+    else:
+        made.refuse_written(host, 443)
+
+
 async def test_the_system_is_asked_for_names() -> None:
     made = rule(private=True)
     assert {str(address) for address in await made.check("LOCALHOST.", 80)} <= {"127.0.0.1", "::1"}

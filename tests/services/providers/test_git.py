@@ -1,10 +1,14 @@
 """Any git repository, against real git servers."""
 
+from ipaddress import ip_address
 from urllib.parse import quote
 
 import pytest
 
+from services.egress import Address, Purpose, Rule
 from services.errors import BadSpec, DockyardError, Forbidden, ForbiddenAddress, RateLimited, Unreachable, Unresolved
+from services.providers.git_remote import GitRemote
+from services.providers.grammar import git_url
 from tests.gitserver import Fault, GitDaemon, GitServer, Repo
 from tests.services.providers.conftest import Make
 
@@ -21,7 +25,7 @@ def quoted(url: str) -> str:
         ("https://example.org/r", "https://example.org/r"),
         ("https://example.org/r.git", "https://example.org/r.git"),
         ("HTTPS://Example.org:8443/a/b/", "https://Example.org:8443/a/b/"),
-        ("http://[2001:db8::1]:3000/r", "http://[2001:db8::1]:3000/r"),
+        ("http://[2606:4700::1]:3000/r", "http://[2606:4700::1]:3000/r"),
         ("git://example.org/r", "git://example.org/r"),
         ("ssh://git@example.org:2222/r", "ssh://git@example.org:2222/r"),
         ("git@example.org:group/r.git", "ssh://git@example.org/group/r.git"),
@@ -219,6 +223,17 @@ async def test_nobody_there(make: Make, protocol: str, unused_tcp_port: int) -> 
 )
 async def test_in_production_nothing_private_is_asked(make: Make, git: GitServer, url: str) -> None:
     provider = make("git")
-    with pytest.raises(ForbiddenAddress):
-        await provider.resolve(provider.parse(f"{quoted(url.format(port=git.port))}/HEAD"))
+    for ref in ("HEAD", SHA):
+        with pytest.raises(ForbiddenAddress):
+            provider.parse(f"{quoted(url.format(port=git.port))}/{ref}")
+    assert git.requests == []
+
+
+async def test_names_are_looked_up_before_they_are_asked(git: GitServer) -> None:
+    async def inside(_host: str, _port: int) -> list[Address]:
+        return [ip_address("127.0.0.1")]
+
+    remote = GitRemote(Rule(Purpose.FETCH, resolver=inside), timeout=5)
+    with pytest.raises(ForbiddenAddress, match=r"^public\.example leads to 127\.0\.0\.1, which is this machine itself"):
+        await remote.tip(git_url(f"http://public.example:{git.port}/o/r"), "HEAD")
     assert git.requests == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.errors import BadRequest, BadSpec
 from services.names import image_name
-from services.providers import Provider, make_providers
+from services.providers import TABLE, Provider, make_providers
 from services.providers.grammar import PROTOCOLS, checked_ref, commit_id, git_url, looks_abbreviated
 from services.settings import EgressSettings, ProviderSettings
 
@@ -83,7 +83,7 @@ def test_no_text_makes_a_dangerous_address(text: str) -> None:
 
 
 def _everything() -> dict[str, Provider]:
-    enabled = {"enabled": ["gh", "gist", "git", "gl", "zenodo", "figshare", "hydroshare", "dataverse", "ckan"]}
+    enabled = {"enabled": sorted(TABLE), "gitea_host": "git.example.org"}
     return make_providers(ProviderSettings.model_validate(enabled), EgressSettings.model_validate({}))
 
 

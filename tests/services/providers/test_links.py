@@ -10,7 +10,7 @@ from services.providers.links import read_link
 from services.settings import EgressSettings, ProviderSettings
 
 PROVIDERS = make_providers(
-    ProviderSettings.model_validate({"enabled": ["gh", "gist", "git", "gl"]}), EgressSettings.model_validate({})
+    ProviderSettings.model_validate({"enabled": ["gh", "gist", "git", "gl"]}), EgressSettings.model_validate({"private": True})
 )
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -144,6 +144,13 @@ def test_records_where_they_are_not_offered(text: str) -> None:
     offered = {prefix: PROVIDERS[prefix] for prefix in ("gh", "git")}
     with pytest.raises(BadSpec, match="is a record, not a git repository"):
         read_link(text, offered)
+
+
+def test_in_production_an_address_inside_is_refused_at_once() -> None:
+    strict = make_providers(ProviderSettings.model_validate({"enabled": ["git"]}), EgressSettings.model_validate({}))
+    for text in ("http://localhost:3000/r.git", "https://10.0.0.1/r", "http://169.254.169.254/r", "git@127.0.0.1:r"):
+        with pytest.raises(ForbiddenAddress):
+            read_link(text, strict)
 
 
 def test_where_fewer_forges_are_offered() -> None:
