@@ -75,7 +75,7 @@ def _show(event: Event, phase: str) -> str:
     if event.phase != phase and event.phase not in ("", "unknown"):
         phase = event.phase
         print(f"== {phase}", file=sys.stderr)
-    if event.phase != "ready" and event.message:
+    if event.phase not in ("ready", "failed") and event.message:
         end = "" if event.message.endswith("\n") or event.phase in ("fetching", "building", "pushing") else "\n"
         print(event.message, end=end, file=sys.stderr, flush=True)
     return phase
