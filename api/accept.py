@@ -55,16 +55,20 @@ async def accept(request: Request, services: ApiServices, spec: Spec, asked: Ask
         image=image_name(services.settings.builds.image_prefix, resolved.slug, resolved.ref) if resolved else "",
     )
     feed = services.fanout.begin(new.id)
+    services.metrics.accepted(new.id, spec.provider)
     try:
         created = await services.creator.create(new)
     except BaseException:
         services.fanout.forget(feed)
+        services.metrics.refused(new.id)
         raise
     if created.repeated:
         services.fanout.forget(feed)
+        services.metrics.refused(new.id)
         return created, services.fanout.begin(created.id)
     for event in created.events:
         feed.offer(event)
+        services.metrics.heard(event)
     return created, feed
 
 

@@ -1,5 +1,6 @@
 """Addresses of ours and into user servers: what stands in links, badges and redirects."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -38,12 +39,22 @@ def server_address(url: str, urlpath: str, token: str) -> str:
 
     `urlpath` comes from a link that anybody may have written; it cannot lead off the server.
     """
-    address = urlsplit(urljoin(url, urlpath))
     home = urlsplit(url)
+    address = home if _climbs(urlpath) else urlsplit(urljoin(url, urlpath))
     if (address.scheme, address.netloc) != (home.scheme, home.netloc) or not address.path.startswith(home.path):
         address = home
     query = "&".join(filter(None, [address.query, urlencode({"token": token}) if token else ""]))
     return urlunsplit(address._replace(query=query))
+
+
+def _climbs(urlpath: str) -> bool:
+    """Whether a browser would find a way up in a path, which it does in more spellings than `urljoin` knows.
+
+    A neighbour's server has the same origin, and would be sent the token. Browsers read a backslash as a slash, `%2e` as a
+    dot, and leave out tabs and line ends (WHATWG URL, §4.4).
+    """
+    path = re.split(r"[?#]", urlpath, maxsplit=1)[0].replace("\\", "/").lower().replace("%2e", ".")
+    return any(part == ".." for part in path.split("/")) or any(character < " " for character in urlpath)
 
 
 def what_opens(urlpath: str) -> str:

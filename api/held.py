@@ -25,4 +25,6 @@ async def held(services: ApiServices, launch_id: str) -> Launch:
     build_state = None
     if view.row["build"] and view.row["state"] == "building":
         build_state = (await read.build(db, view.row["build"]))["state"]
-    return shapes.held_launch(view, services.secret, build_state, None)
+    usual = await services.pace.usual(db)
+    estimate = usual.left(view.row["state"], view.timings, view.position)
+    return shapes.held_launch(view, services.secret, build_state, None if estimate is None else round(estimate, 1))

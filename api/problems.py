@@ -26,7 +26,10 @@ _TITLES = {
     422: "The request does not fit", 429: "Too many requests", 500: "Internal error", 502: "The other side does not answer",
     503: "Not available for now",
 }
-_SENTENCES = {404: "The address may be mistyped, or what was here has expired.", 405: "This address does not know that method.", 500: "Something went wrong here."}
+_SENTENCES = {
+    404: "The address may be mistyped, or what was here has expired.", 405: "This address does not know that method.",
+    500: "Something went wrong here.",
+}
 _CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_long"}
 
 

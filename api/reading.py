@@ -1,8 +1,8 @@
 """What a pasted link means, and everything that shares it.
 
-The grammar of links stands in `services.providers.links`; the home page's script asks here, so it needs none of its own. What opens in the
-server is one field on that page: a path in the repository, with a slash at its end if it is a directory, or, with a slash
-at its begin, a path in the server.
+The grammar of links stands in `services.providers.links`; the home page's script asks here, so it needs
+none of its own. What opens in the server is one field on that page: a path in the repository, with a slash
+at its end if it is a directory, or, with a slash at its begin, a path in the server.
 """
 
 from urllib.parse import quote, unquote, urlencode

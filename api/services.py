@@ -1,10 +1,11 @@
 """What the routes stand on: the connections and use cases of one api process."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from api.metrics import Metrics
 from api.streams import Fanout
 from services.lifecycle import Teller
 from services.providers.base import Provider
@@ -12,6 +13,7 @@ from services.queue import Redis
 from services.secrets import Secret
 from services.settings import Settings
 from services.usecases.create import Creator
+from services.usecases.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class ApiServices:
     creator: Creator
     fanout: Fanout
     secret: Secret
+    metrics: Metrics = field(default_factory=Metrics)
+    pace: Pace = field(default_factory=Pace)
 
 
 def services_of(request: HTTPConnection) -> ApiServices:

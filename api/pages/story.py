@@ -154,19 +154,22 @@ def _can(launch: Launch) -> frozenset[str]:
     return frozenset({"retry"} if launch.state == "stopped" else ())
 
 
+def _before(number: int, one: str, many: str) -> str:
+    return f"1 {one} is before yours." if number == 1 else f"{number} {many} are before yours."
+
+
 def _now(launch: Launch) -> tuple[str, str]:
     """The one line, and what follows from it."""
     wait = f"{about(launch.estimate_seconds)}." if launch.estimate_seconds is not None else ""
     queued = launch.position is not None and launch.position > 1
     ahead = (launch.position or 1) - 1
-    one = "1 launch is before yours." if ahead == 1 else f"{ahead} launches are before yours."
     match launch.state:
         case "waiting":
-            return (one, wait) if queued else ("Waiting for a free worker.", wait)
+            return (_before(ahead, "launch", "launches"), wait) if queued else ("Waiting for a free worker.", wait)
         case "resolving":
             return f"Looking up {launch.ref or 'the newest version'} of {launch.repo or launch.spec}.", ""
         case "building" if queued and launch.build_state == "queued":
-            return one.replace("launch", "build"), wait
+            return _before(ahead, "build", "builds"), wait
         case "building" if launch.build_state == "fetching":
             return "Fetching the repository.", wait
         case "building":

@@ -14,11 +14,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Request
+from prometheus_client.exposition import choose_encoder
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api.services import ApiServices, services_of
 from services.errors import DockyardError
 from services.hub.client import Hub
+from services.states import BUILD_OPEN, LAUNCH_OPEN, ServerState
+from services.usecases import read
 
 _PATIENCE = 3.0  # seconds for one check
 _KEPT = 5.0  # seconds that an answer is given again; federations ask every 10
@@ -88,7 +91,9 @@ async def _passes(check: Check) -> bool:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.health = Health(app.state.services)
+    services: ApiServices = app.state.services
+    app.state.health = Health(services)
+    services.fanout.heard = services.metrics.heard
     try:
         yield
     finally:
@@ -98,7 +103,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 router = APIRouter(lifespan=_lifespan)
 
 
-@router.api_route("/health", methods=["GET", "HEAD"], tags=["service"], summary="Can a launch be served?", responses={
+@router.head("/health", include_in_schema=False)
+@router.get("/health", tags=["service"], summary="Can a launch be served?", responses={
     503: {"description": "It cannot; `checks` says why."},
 })
 async def health(request: Request) -> JSONResponse:
@@ -120,7 +126,24 @@ async def readyz(request: Request) -> Response:
     return PlainTextResponse("ok\n" if ok else "The database does not answer.\n", 200 if ok else 503)
 
 
-@router.api_route("/versions", methods=["GET", "HEAD"], tags=["service"], summary="What runs here")
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus. What is under way is counted in the database, so every replica says the same of it."""
+    services = services_of(request)
+    found, numbers = await read.stats(services.teller.db), services.metrics
+    counts = {kind: found[kind] or {} for kind in ("launches", "builds", "servers")}
+    numbers.open_launches.set(sum(counts["launches"].get(state, 0) for state in LAUNCH_OPEN))
+    numbers.open_builds.set(sum(counts["builds"].get(state, 0) for state in BUILD_OPEN))
+    numbers.servers.set(counts["servers"].get(ServerState.RUNNING, 0))
+    numbers.oldest.set(found["oldest_wait"])
+    numbers.streams.set(services.fanout.watchers)
+    numbers.redis.set(services.redis.ok)
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(numbers.registry), headers={"content-type": media_type, "cache-control": "no-store"})
+
+
+@router.head("/versions", include_in_schema=False)
+@router.get("/versions", tags=["service"], summary="What runs here")
 async def versions(request: Request) -> JSONResponse:
     """BinderHub's object; clients look for the key `binderhub`, federations compare the whole."""
     settings = services_of(request).settings
@@ -130,7 +153,8 @@ async def versions(request: Request) -> JSONResponse:
     })
 
 
-@router.api_route("/api/repoproviders", methods=["GET", "HEAD"], tags=["service"], summary="Where links may lead")
+@router.head("/api/repoproviders", include_in_schema=False)
+@router.get("/api/repoproviders", tags=["service"], summary="Where links may lead")
 async def repoproviders(request: Request) -> JSONResponse:
     """The providers in the order of the home page, in BinderHub's shape."""
     services = services_of(request)

@@ -43,6 +43,7 @@ class Fanout:
         self._reading: asyncio.Task[None] | None = None
         self._unread: set[str] = set()
         self.watchers = 0
+        self.heard: Callable[[StoredEvent], None] = lambda _: None  # told of every launch's news, watched or not
 
     def start(self) -> None:
         """Begin to listen. A task that dies takes the process along: it must not serve streams that never move."""
@@ -152,6 +153,7 @@ class Fanout:
                 continue
             touched: dict[str, Feed] = {}
             for event in news.events:
+                self.heard(event)
                 feed = self._feeds.get(event.launch)
                 if feed is not None:
                     feed.offer(event)

@@ -17,8 +17,9 @@ from api.routes import ROUTERS
 from api.routes.health import Health
 from api.services import ApiServices
 from api.streams import Fanout
+from api.streams.rows import events_after
 from services.errors import BadSpec
-from services.events import Kind, NewEvent
+from services.events import Kind, NewEvent, StoredEvent
 from services.lifecycle import Move, Process
 from services.names import new_id
 from services.providers.base import Resolved, Spec
@@ -75,6 +76,7 @@ class Front:
         problems.install(self.inner)
         self.inner.state.services = self.services
         self.inner.state.health = Health(self.services)
+        self.fanout.heard = self.services.metrics.heard
         self.inner.include_router(binder.router)
         for router in ROUTERS:
             self.inner.include_router(router)
@@ -104,6 +106,10 @@ class Front:
         """The next state."""
         moved = await self.process.teller.move(Move(launch, to, events, values=values))
         assert moved is not None, f"{launch} cannot move to {to}"
+
+    async def told(self, launch: str) -> list[StoredEvent]:
+        """The newest event of a launch."""
+        return list(await events_after(self.process.db, {launch: 0}))[-1:]
 
     async def build(self, image: str = "r2d-norvig-2dpytudes-1a2b3c:6ef7a6", **values: Any) -> str:
         """A queued build; values are columns."""
