@@ -35,6 +35,14 @@ def binder_environment(options: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for key, name in VARIABLES.items() if (value := option(options, key))}
 
 
+def without_token(_target: Any, options: Any, _old: Any, _initiator: Any) -> Any:
+    """What the hub may store of a launch's options: all but the token, which is nobody's to read in a database.
+
+    Listens to "set" of `jupyterhub.orm.Spawner.user_options`; the Spawner in memory keeps the whole.
+    """
+    return {key: value for key, value in options.items() if key != "token"} if isinstance(options, dict) else options
+
+
 class BinderMixin:
     """Stands before a Spawner class whose server gets its image and token from the launch (Docker, Kubernetes).
 

@@ -24,9 +24,12 @@ import os
 import threading
 
 import sqlalchemy
+from jupyterhub import orm
 
 import services.settings
-from deploy.hub.pages import NobodyAuthenticator, log_failure
+from deploy.hub.binder import without_token
+from deploy.hub.logs import log_failure, logging_config
+from deploy.hub.pages import NobodyAuthenticator
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  # defined by traitlets
 settings = services.settings.load()
@@ -41,14 +44,18 @@ c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = os.environ["DOCKYARD_PROXY_API"]
 c.ConfigurableHTTPProxy.auth_token = os.environ["CONFIGPROXY_AUTH_TOKEN"]
 
-# One process writes, and what it writes can be rebuilt: no wait for the disk at each of the ten commits of a launch.
+# No wait for the disk at each of the ten commits of a launch: only a power cut can lose the last ones, and it takes the
+# servers that they are about along.
 sqlalchemy.event.listen(sqlalchemy.Engine, "connect", lambda connection, _: connection.executescript(
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"))
+sqlalchemy.event.listen(orm.Spawner.user_options, "set", without_token, retval=True)
 c.JupyterHub.db_url = f"sqlite:///{directory}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(directory / "cookie_secret")
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.cleanup_proxy = False
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0, "log_function": log_failure}
+c.JupyterHub.log_level = settings.log.level.upper()
+c.JupyterHub.logging_config = logging_config(settings.log.format)
 c.JupyterHub.last_activity_interval = 30
 c.JupyterHub.concurrent_spawn_limit = 100
 c.JupyterHub.active_server_limit = settings.limits.servers_total
@@ -62,7 +69,7 @@ c.JupyterHub.services = [{"name": "dockyard", "api_token": settings.hub.token.ge
 c.JupyterHub.load_roles = [{
     "name": "dockyard",
     "services": ["dockyard"],
-    "scopes": ["admin:users", "admin:servers", "read:hub", "proxy"],
+    "scopes": ["admin:users", "servers", "proxy"],
 }]
 
 if settings.runtime.name == "local":

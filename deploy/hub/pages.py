@@ -10,7 +10,6 @@ from typing import Any
 
 from jupyterhub.auth import NullAuthenticator
 from jupyterhub.handlers.base import BaseHandler
-from tornado.log import app_log
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -49,12 +48,6 @@ class GoneHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub has no types
             self.finish(_PAGE)
 
     post = put = patch = delete = get
-
-
-def log_failure(handler: Any) -> None:
-    """Log requests that the hub failed at; the others are told of by the processes that make them."""
-    if handler.get_status() >= 500:
-        app_log.error("%d %s %s", handler.get_status(), handler.request.method, handler.request.path)
 
 
 class NobodyAuthenticator(NullAuthenticator):  # type: ignore[misc]

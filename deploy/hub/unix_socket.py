@@ -30,7 +30,6 @@ class OnUnixSocket:
     orm_spawner: Any
     user: Any
     get_state: Any
-    user_options: Any
 
     @property
     def server(self) -> Any:
@@ -53,6 +52,4 @@ class OnUnixSocket:
         server = self.server
         server.proto, server.ip, server.port = SCHEME, url.partition("://")[2], 80
         self.orm_spawner.state = self.get_state()
-        # The hub has stored the launch's options; the token in them is nobody's to read there.
-        self.orm_spawner.user_options = {key: value for key, value in self.user_options.items() if key != "token"}
         self.user.db.commit()

@@ -92,7 +92,7 @@ class Servers:
     @cached_property
     def surroundings(self) -> Surroundings:
         """Found at the first use, which takes about a second."""
-        return Surroundings.make(self._paths, self._local)
+        return Surroundings.make(self._paths.make(), self._local)
 
     def socket(self, name: str) -> Path:
         """Where hub and proxy reach the server, once it is published."""
@@ -105,6 +105,7 @@ class Servers:
     def start(self, order: Order) -> None:
         """Start the server in a fresh home. Raises `ImageVanished` or `NotStarted`."""
         self._paths.make()
+        surroundings = self.surroundings
         self.remove(order.name)
         record = self._images.open(order.image)
         uid = self._paths.take_uid(order.name)
@@ -119,7 +120,7 @@ class Servers:
             raise NotStarted("The program that lets servers out to the network does not run.")
         home = prepare_home(record, directory, uid, overlay=probe(self._paths.root / "tools").overlays)
         sandbox = server_sandbox(
-            self.surroundings, record, home, order.command(), sockets=inside, tmp=tmp, online=self._online,
+            surroundings, record, home, order.command(), sockets=inside, tmp=tmp, online=self._online,
             processes=self._local.server_processes, env={**order.environment, "JUPYTER_TOKEN": order.token},
         )  # fmt: skip
         writable = tuple(path for name in ("home", "upper", "tmp") if (path := directory / name).exists())
