@@ -16,6 +16,7 @@ Commits have fixed dates, so the same steps give the same ids.
 import asyncio
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -46,15 +47,23 @@ class Fault:
 class GitServer:
     """`git http-backend` for every repository below `root`, on a free port of loopback.
 
-    `protocols=False` makes it speak only the old protocol, which refuses commits that no ref points to.
+    `protocols=False` makes it speak only the old protocol, which refuses commits that no ref points to; `tls` is the
+    directory of a `cert.pem` and `key.pem` for https.
     """
 
-    def __init__(self, root: Path, *, protocols: bool = True, port: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, protocols: bool = True, port: int = 0, host: str = "127.0.0.1", tls: Path | None = None
+    ) -> None:
         self.root = root
+        self.host = host
         self.protocols = protocols
         self.faults: dict[str, Fault] = {}
         self.requests: list[str] = []  # "GET /name.git/info/refs?service=git-upload-pack"
         self.port = port
+        self._tls: ssl.SSLContext | None = None
+        if tls is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(tls / "cert.pem", tls / "key.pem")
         self._started = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="gitserver", daemon=True)
@@ -62,7 +71,7 @@ class GitServer:
     @property
     def address(self) -> str:
         """Without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     def url(self, name: str) -> str:
         """The address of a repository."""
@@ -102,7 +111,7 @@ class GitServer:
         app.router.add_route("*", "/{tail:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        site = web.TCPSite(runner, self.host, self.port, ssl_context=self._tls)
         await site.start()
         self.port = runner.addresses[0][1]
         self._started.set()

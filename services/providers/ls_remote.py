@@ -105,15 +105,23 @@ async def _run(command: list[str], environment: dict[str, str], directory: str) 
     )
     assert process.stdout is not None
     assert process.stderr is not None
+    reads = [
+        asyncio.ensure_future(_read(process.stdout, _OUTPUT, strict=True)),
+        asyncio.ensure_future(_read(process.stderr, _ERRORS, strict=False)),
+    ]
     try:
-        output, errors = await asyncio.gather(
-            _read(process.stdout, _OUTPUT, strict=True), _read(process.stderr, _ERRORS, strict=False)
-        )
+        output, errors = await asyncio.gather(*reads)
         return await process.wait(), output, errors
     finally:
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            # A pipe that is not read to its end is never closed.
+            while await process.stdout.read(65536) or await process.stderr.read(65536):
+                pass
             await process.wait()
 
 

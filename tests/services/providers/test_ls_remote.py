@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ipaddress
+import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -115,6 +117,24 @@ async def test_git_connects_to_the_checked_address_only(pinned: GitRemote, git: 
     git.faults["o/moved"] = Fault(status=301, location=f"http://other.example:{git.port}/o/r")
     tip = await pinned.tip(git_url(f"http://pinned.example:{git.port}/o/moved"), "HEAD")
     assert tip.commit == repo.id("HEAD")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+async def test_https_is_verified_by_name(
+    pinned: GitRemote, git: GitServer, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tls.example", "-addext",
+         "subjectAltName=DNS:tls.example", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )
+    async with GitServer(git.root, tls=tmp_path) as server:
+        with pytest.raises(Unreachable, match="no certificate that can be trusted"):
+            await pinned.tip(git_url(f"https://tls.example:{server.port}/o/r"), "HEAD")
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "cert.pem"))
+        assert (await pinned.tip(git_url(f"https://tls.example:{server.port}/o/r"), "HEAD")).commit == repo.id("HEAD")
+        with pytest.raises(Unreachable, match="no certificate that can be trusted"):
+            await pinned.tip(git_url(f"https://other.example:{server.port}/o/r"), "HEAD")
 
 
 async def test_a_second_answer_of_the_name_server_is_not_asked_for(git: GitServer) -> None:
