@@ -1,0 +1,60 @@
+"""The job, as the worker has written it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WORK = Path("/work")  # the build's volume: everything that it writes, and nothing else can be written
+PLACE = WORK / "dockyard"
+OUT = WORK / "out"
+AUTHORITIES = WORK / "authorities.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to build one image. `services.runtimes.docker.order` writes it."""
+
+    repo_url: str
+    commit: str
+    image: str
+    mode: str  # "engine" or "contained"
+    push: bool = False
+    branch: str = ""  # what to fetch where the server refuses a commit id
+    environment_image: str = ""  # name of environments, the tag still to come; "" where content layers are off
+    no_cache: bool = False
+    uv: bool = False
+    base_image: str = ""
+    default_buildpack: str = ""
+    appendix: str = ""
+    arguments: list[str] = field(default_factory=list)
+    deadline: float = 3600.0  # seconds
+    git_credentials: str = field(default="", repr=False)  # lines as in ~/.git-credentials
+    registry: dict[str, str] = field(default_factory=dict, repr=False)  # repo2docker's registry_credentials
+
+
+def read() -> Job:
+    """Read the job and remove it: secrets do not stay in a file."""
+    path = PLACE / "job.json"
+    PLACE.chmod(0o700)
+    job = Job(**json.loads(path.read_text()))
+    path.unlink()
+    return job
+
+
+def trust() -> None:
+    """Add the installation's certificate authorities to the system's, for this process and what it starts."""
+    extra = PLACE / "ca.crt"
+    if not extra.exists():
+        return
+    AUTHORITIES.write_bytes(Path("/etc/ssl/certs/ca-certificates.crt").read_bytes() + b"\n" + extra.read_bytes())
+    os.environ |= dict.fromkeys(("SSL_CERT_FILE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(AUTHORITIES))
+
+
+def environment(job: Job) -> dict[str, str]:
+    """The environment of repo2docker."""
+    found = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    found |= {"DOCKYARD_UV": "1" if job.uv else "", "BUILDAH_ISOLATION": "chroot", "HOME": "/root"}
+    if job.registry:
+        found["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"] = json.dumps(job.registry)
+    return found

@@ -1,0 +1,48 @@
+"""The runtime `docker`: repo2docker in build containers, images in a registry, servers by DockerSpawner.
+
+    engine      the only module that imports `docker`
+    order       from a job to a container
+    said        what a build container says
+    watch       the limits that the kernel does not bind
+    builder     the protocol `Builder`
+    content     an image from an environment and one layer of content
+    pushing     from the build container to the registry
+    bases       base images that contained builds share
+    images      the protocol `ImageStore`
+    spawning    the protocol `Spawning`
+
+What runs inside of the build container is in deploy/build.
+"""
+
+from services.registry import Registry
+from services.runtimes.docker.bases import Bases
+from services.runtimes.docker.builder import DockerBuilder
+from services.runtimes.docker.engine import Engine
+from services.runtimes.docker.images import EngineImages, RegistryImages
+from services.runtimes.docker.order import Recipe
+from services.runtimes.docker.spawning import DockerSpawning
+from services.settings import Settings
+
+
+class DockerRuntime:
+    """The three protocols on one engine."""
+
+    name = "docker"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.engine = Engine(recipe.docker.host)
+        self.registry = Registry(recipe.registry) if recipe.pushes else None
+        self.builder = DockerBuilder(self.engine, self.registry, recipe, Bases(self.engine, recipe))
+        self.images = RegistryImages(self.registry, recipe) if self.registry else EngineImages(self.engine)
+        self.spawning = DockerSpawning(self.engine, recipe)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.engine.aclose()
+        if self.registry:
+            await self.registry.aclose()
+
+
+def make(settings: Settings) -> DockerRuntime:
+    """The runtime that these settings describe."""
+    return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry))

@@ -1,0 +1,420 @@
+"""The Docker engine: the only module that imports `docker`, and the one that turns its errors into ours.
+
+The client blocks, so every call runs in a thread of this object's own pool; following a log has a thread of its own. What
+is asked of an engine is small and every verb may be called again: what exists already, or is gone already, is no error.
+
+Errors: `Unreachable` where the engine does not answer or fails, `ImageVanished` where an image to start from is missing.
+"""
+
+import asyncio
+import contextlib
+import io
+import tarfile
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any, TypeVar
+
+import docker
+import docker.errors
+import docker.types
+import requests.exceptions
+import urllib3.exceptions
+
+from services.errors import ImageVanished, Unreachable
+
+T = TypeVar("T")
+_LOST = (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+_AHEAD = 64  # chunks of a log that are read before somebody takes them
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a container is made from."""
+
+    name: str
+    image: str
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[tuple[str, str, bool], ...] = ()  # volume or path, where it appears, whether it is read-only
+    tmpfs: Mapping[str, str] = field(default_factory=dict)  # where it appears, its options
+    network: str = ""  # "": the engine's default; "none"
+    memory: int = 0  # bytes, swap included; 0: no limit
+    cpus: float = 0.0
+    processes: int = 0
+    log_bytes: int = 0  # what the engine keeps of the output, twice
+    security: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()  # all others are dropped
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the engine has it."""
+
+    id: str
+    name: str
+    status: str  # created, running, exited, dead …
+    started: datetime | None
+    code: int
+    out_of_memory: bool
+    labels: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has run and does not any more."""
+        return self.status in ("exited", "dead", "removing")
+
+
+class Engine:
+    """One engine, connected at the first call."""
+
+    def __init__(self, host: str = "") -> None:
+        self._host = host
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
+
+    def _api(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = docker.DockerClient(base_url=self._host, timeout=60) if self._host else docker.from_env(timeout=60)
+            return self._client.api
+
+    async def _call(self, work: Callable[[Any], T]) -> T:
+        """Run something with the client in a thread."""
+        def blocking() -> T:
+            try:
+                return work(self._api())
+            except docker.errors.ImageNotFound as error:
+                raise ImageVanished(f"The image {_image_in(error)} is not on the Docker engine.") from error
+            except docker.errors.NotFound:
+                raise
+            except _LOST as error:
+                raise _unreachable(error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, blocking)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            await asyncio.to_thread(client.close)
+        self._pool.shutdown(wait=False)
+
+    async def version(self) -> dict[str, Any]:
+        """What the engine says of itself."""
+        return dict(await self._call(lambda api: api.info()))
+
+    # -- containers --------------------------------------------------------------------------------------------------
+
+    async def create(self, order: Order) -> bool:
+        """Make a container; False where there is one of this name."""
+        def work(api: Any) -> bool:
+            host = api.create_host_config(
+                binds={source: {"bind": target, "mode": "ro" if read_only else "rw"} for source, target, read_only in order.mounts},
+                tmpfs=dict(order.tmpfs) or None, network_mode=order.network or None, mem_limit=order.memory or None,
+                memswap_limit=order.memory or None, nano_cpus=int(order.cpus * 1e9) or None, pids_limit=order.processes or None,
+                security_opt=list(order.security) or None, cap_drop=["ALL"], cap_add=list(order.capabilities) or None,
+                read_only=order.read_only, init=False,
+                log_config=docker.types.LogConfig(type="json-file", config={
+                    "max-size": str(order.log_bytes), "max-file": "2"} if order.log_bytes else {}),
+            )
+            try:
+                api.create_container(
+                    order.image, list(order.command) or None, name=order.name, labels=dict(order.labels),
+                    environment=dict(order.environment), host_config=host, stdin_open=False, tty=False)
+            except docker.errors.ImageNotFound:
+                raise
+            except docker.errors.APIError as error:
+                if error.status_code == 409:
+                    return False
+                raise
+            return True
+
+        return await self._call(work)
+
+    async def start(self, name: str) -> None:
+        """Start a container that has not been started."""
+        with contextlib.suppress(docker.errors.NotFound):
+            await self._call(lambda api: api.start(name))
+
+    async def inspect(self, name: str) -> Container | None:
+        """A container, or None."""
+        try:
+            found = await self._call(lambda api: api.inspect_container(name))
+        except docker.errors.NotFound:
+            return None
+        state = found["State"]
+        return Container(
+            found["Id"], found["Name"].removeprefix("/"), state["Status"], _time(state.get("StartedAt", "")), int(state.get("ExitCode", 0)),
+            bool(state.get("OOMKilled")), found["Config"].get("Labels") or {})
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        """Send a signal; nothing happens where nothing runs."""
+        def work(api: Any) -> None:
+            try:
+                api.kill(name, signal)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+        await self._call(work)
+
+    async def wait(self, name: str, seconds: float) -> bool:
+        """Whether a container has ended within so many seconds (it may be gone altogether)."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            found = await self.inspect(name)
+            if found is None or found.status != "running":
+                return True
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(0.1)
+
+    async def remove(self, name: str) -> None:
+        """Kill and forget a container with its anonymous volumes."""
+        def work(api: Any) -> None:
+            try:
+                api.remove_container(name, v=True, force=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):  # 409: it is being removed
+                    raise
+
+        await self._call(work)
+
+    async def names(self, *labels: str) -> list[Mapping[str, str]]:
+        """The labels of all containers, running or not, that have these (`key` or `key=value`)."""
+        found = await self._call(lambda api: api.containers(all=True, filters={"label": list(labels)}))
+        return [one["Labels"] for one in found]
+
+    async def processes(self, name: str) -> tuple[int, int]:
+        """Processes and threads of a container, and how many it may have (0: unlimited)."""
+        try:
+            found = await self._call(lambda api: api.stats(name, stream=False, one_shot=True))
+        except docker.errors.NotFound:
+            return 0, 0
+        pids = found.get("pids_stats") or {}
+        limit = pids.get("limit", 0)
+        return int(pids.get("current", 0)), int(limit) if limit < 1 << 31 else 0
+
+    # -- files and output --------------------------------------------------------------------------------------------
+
+    async def put(self, name: str, directory: str, files: Mapping[str, bytes]) -> bool:
+        """Write files into a container that is at least created; False where it is gone."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for path, content in files.items():
+                entry = tarfile.TarInfo(path)
+                entry.size, entry.mode = len(content), 0o600
+                tar.addfile(entry, io.BytesIO(content))
+        archive.seek(0)
+        return await self.put_archive(name, directory, archive)
+
+    async def put_archive(self, name: str, directory: str, archive: IO[bytes]) -> bool:
+        """Unpack a tar archive in a container; False where it is gone."""
+        try:
+            await self._call(lambda api: api.put_archive(name, directory, archive))
+        except docker.errors.NotFound:
+            return False
+        return True
+
+    async def read(self, name: str, path: str, limit: int = 1 << 20) -> bytes | None:
+        """A small file of a container, or None; longer ones are cut at `limit` bytes."""
+        found = b""
+        async for chunk in self.stream(name, path):
+            if chunk is None:
+                return None
+            found += chunk
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def stream(self, name: str, path: str) -> AsyncIterator[bytes | None]:
+        """The bytes of a container's file as they come; one None where there is no such file."""
+        def begin(api: Any) -> Any:
+            try:
+                return api.get_archive(name, path, chunk_size=1 << 20)[0]
+            except docker.errors.NotFound:
+                return None
+
+        chunks = await self._call(begin)
+        if chunks is None:
+            yield None
+            return
+        async with _pumped(lambda: chunks, _close_generator) as pumped:
+            async for data in _first_member(pumped):
+                yield data
+
+    @contextlib.asynccontextmanager
+    async def output(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """All that a container has written and will write until its end, both streams together."""
+        stream = await self._call(lambda api: api.logs(name, stdout=True, stderr=True, stream=True, follow=True))
+        async with _pumped(lambda: stream, lambda it: it.close()) as chunks:
+            yield chunks
+
+    async def last_words(self, name: str, lines: int = 1) -> bytes:
+        """The end of what a container has written."""
+        try:
+            return bytes(await self._call(lambda api: api.logs(name, stdout=True, stderr=True, tail=lines)))
+        except docker.errors.NotFound:
+            return b""
+
+    # -- images, volumes, networks -----------------------------------------------------------------------------------
+
+    async def image(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows of an image, or None."""
+        try:
+            return dict(await self._call(lambda api: api.inspect_image(name)))
+        except (docker.errors.NotFound, ImageVanished):
+            return None
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an image's name, and the image with its last name; one that is in use stays."""
+        def work(api: Any) -> None:
+            try:
+                api.remove_image(name)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+        await self._call(work)
+
+    async def load(self, begin: Callable[[], AsyncIterator[bytes]]) -> None:
+        """Load an image from a stream in the format of `docker save`."""
+        with tempfile.TemporaryFile() as file:
+            async for chunk in begin():
+                await asyncio.to_thread(file.write, chunk)
+            file.seek(0)
+            await self._call(lambda api: [None for _ in api.load_image(file)])
+
+    async def save(self, name: str) -> AsyncIterator[bytes]:
+        """An image as `docker save` writes it."""
+        stream = await self._call(lambda api: api.get_image(name))
+        async with _pumped(lambda: stream, _close_generator) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def usage(self) -> int:
+        """Bytes that the engine's images take."""
+        return int((await self._call(lambda api: api.df())).get("LayersSize") or 0)
+
+    async def volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a volume unless there is one."""
+        await self._call(lambda api: api.create_volume(name, labels=dict(labels)))
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is missing or in use is left."""
+        def work(api: Any) -> None:
+            try:
+                api.remove_volume(name, force=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+        await self._call(work)
+
+    async def network(self, name: str, labels: Mapping[str, str], options: Mapping[str, str]) -> None:
+        """Make a bridge unless there is a network of this name."""
+        def work(api: Any) -> None:
+            if not any(one["Name"] == name for one in api.networks(names=[name])):
+                api.create_network(name, driver="bridge", labels=dict(labels), options=dict(options), check_duplicate=True)
+
+        await self._call(work)
+
+
+@contextlib.asynccontextmanager
+async def _pumped(begin: Callable[[], Any], close: Callable[[Any], None]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """An iterator that blocks, as one that does not: a thread reads it, a bounded number of chunks ahead."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes | BaseException | None]()
+    room, over = threading.Semaphore(_AHEAD), threading.Event()
+    source = begin()
+
+    def tell(item: bytes | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def pump() -> None:
+        try:
+            for chunk in source:
+                while not room.acquire(timeout=0.5):
+                    if over.is_set():
+                        return
+                if over.is_set():
+                    return
+                tell(chunk)
+            tell(None)
+        except _LOST as error:
+            tell(_unreachable(error))
+        except (ValueError, AttributeError) as error:  # closed under the reader's hands
+            tell(_unreachable(error))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            item = await queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            room.release()
+            yield item
+
+    thread = threading.Thread(target=pump, name="docker-stream", daemon=True)
+    thread.start()
+    try:
+        yield chunks()
+    finally:
+        over.set()
+        with contextlib.suppress(*_LOST, ValueError, AttributeError):
+            await asyncio.to_thread(close, source)
+
+
+def _close_generator(source: Any) -> None:
+    """A generator that another thread reads cannot be closed from here; that thread stops after the next chunk."""
+
+
+async def _first_member(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The content of the first file of a tar stream, without keeping it. Headers of 512 bytes; POSIX.1-1988."""
+    data, left = b"", -1
+    async for chunk in chunks:
+        data += chunk
+        while left < 0 and len(data) >= 512:
+            header = tarfile.TarInfo.frombuf(data[:512], "utf-8", "surrogateescape")
+            data = data[512:]
+            if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+                skip = (header.size + 511) // 512 * 512
+                while len(data) < skip:
+                    data += await anext(chunks)
+                data = data[skip:]
+            else:
+                left = header.size if header.isreg() else 0
+        if left > 0 and data:
+            part, data = data[:left], data[left:]
+            left -= len(part)
+            yield part
+        if left == 0:
+            data = b""
+
+
+def _time(text: str) -> datetime | None:
+    """The engine's time; the year 1 means never."""
+    if not text or text.startswith("0001"):
+        return None
+    return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+
+
+def _image_in(error: Exception) -> str:
+    text = str(getattr(error, "explanation", "") or error)
+    return text.rpartition("No such image: ")[2].strip('")') or "that was asked for"
+
+
+def _unreachable(error: BaseException) -> Unreachable:
+    words = str(getattr(error, "explanation", "") or error).strip() or type(error).__name__
+    if isinstance(error, docker.errors.APIError) and not error.is_server_error():
+        return Unreachable(f"The Docker engine refuses: {words[:300]}.")
+    return Unreachable(f"The Docker engine does not answer: {words[:300]}.")

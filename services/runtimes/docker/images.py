@@ -1,0 +1,81 @@
+"""Where images are: in a registry, or on the engine alone. *Unknown* is an answer of its own and never starts a build."""
+
+import time
+from datetime import datetime
+
+import structlog
+
+from services.errors import Unreachable
+from services.registry import Reference, Registry
+from services.runtimes.base import Presence
+from services.runtimes.docker.content import configuration, platform_manifest
+from services.runtimes.docker.engine import Engine
+from services.runtimes.docker.order import Recipe
+
+log = structlog.get_logger()
+_DAY = 86400.0
+
+
+class RegistryImages:
+    """Images in a registry. A wrong password is raised as `Misconfigured`, in words, and not taken for anything else."""
+
+    def __init__(self, registry: Registry, recipe: Recipe) -> None:
+        self._registry, self._recipe = registry, recipe
+
+    async def exists(self, image: str) -> Presence:
+        """Ask the registry."""
+        try:
+            digest = await self._registry.digest(Reference.parse(image))
+        except Unreachable as error:
+            log.warning("registry_unknown", image=image, reason=error.sentence)
+            return Presence.UNKNOWN
+        return Presence.NO if digest is None else Presence.YES
+
+    async def environment_exists(self, key: str) -> bool:
+        """Whether there is an environment of this key that is not too old. `Unreachable` where nobody knows."""
+        image = Reference.parse(f"{self._recipe.environments}:{key}")
+        manifest = await platform_manifest(self._registry, image)
+        config = await configuration(self._registry, image.repository, manifest) if manifest else None
+        if config is None:
+            return False
+        created = config.get("created") or "1970-01-01"
+        try:
+            age = time.time() - datetime.fromisoformat(created[:19] + "+00:00").timestamp()
+        except ValueError:
+            return False
+        return age < self._recipe.builds.environment_days * _DAY
+
+    async def remove(self, image: str) -> None:
+        """Forget an image."""
+        await self._registry.delete(Reference.parse(image))
+
+    async def usage(self) -> int:
+        """A registry does not say."""
+        return 0
+
+
+class EngineImages:
+    """Images on the engine alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def exists(self, image: str) -> Presence:
+        """Ask the engine."""
+        try:
+            return Presence.NO if await self._engine.image(image) is None else Presence.YES
+        except Unreachable as error:
+            log.warning("engine_unknown", image=image, reason=error.sentence)
+            return Presence.UNKNOWN
+
+    async def environment_exists(self, key: str) -> bool:
+        """Content layers need a registry, so nobody asks."""
+        return False
+
+    async def remove(self, image: str) -> None:
+        """Forget an image that no container uses."""
+        await self._engine.remove_image(image)
+
+    async def usage(self) -> int:
+        """Bytes of all layers on the engine."""
+        return await self._engine.usage()

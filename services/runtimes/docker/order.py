@@ -1,0 +1,130 @@
+"""From a job to a container: its name, limits, mounts, and the file that tells the steps inside what to do.
+
+What is in the order can be read by everybody who may ask the engine; secrets go into `job.json`, which the steps remove
+as soon as they have read it. With the contained builder the registry's password is not even in there.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.errors import Misconfigured
+from services.runtimes.base import BuildJob
+from services.runtimes.docker.engine import Order
+from services.settings import BuildSettings, DockerSettings, RegistrySettings
+
+WORK = "/work"  # the build's volume: everything that it writes
+BUILD, SERVER, OURS = "dockyard.build", "dockyard.server", "dockyard.installation"
+_PROFILE = Path(__file__).resolve().parents[3] / "deploy" / "build" / "seccomp.json"
+# What a builder needs to unpack files of other owners; no others, and none over the host.
+_BUILDER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings that a build depends on."""
+
+    docker: DockerSettings
+    builds: BuildSettings
+    registry: RegistrySettings
+
+    @property
+    def pushes(self) -> bool:
+        """Whether images go to a registry."""
+        return bool(self.registry.url)
+
+    @property
+    def environments(self) -> str:
+        """The repository of environments, without a tag; "" where content layers are off."""
+        return f"{self.builds.image_prefix}environments" if self.docker.layers and self.pushes else ""
+
+    @property
+    def ours(self) -> str:
+        """The label that tells this installation's containers from another's."""
+        return f"{OURS}={self.docker.installation}"
+
+
+def volume(handle: str) -> str:
+    """The name of a build's volume."""
+    return f"{handle}-work"
+
+
+def disk(handle: str) -> str:
+    """The name of the container that measures it."""
+    return f"{handle}-disk"
+
+
+def labels(recipe: Recipe, handle: str) -> dict[str, str]:
+    """What containers and volumes of a build are found by."""
+    return {BUILD: handle, OURS: recipe.docker.installation}
+
+
+def build_order(recipe: Recipe, job: BuildJob, bases: str) -> Order:
+    """The build container. `bases` is the volume of shared base images, or ""."""
+    settings, contained = recipe.docker, recipe.docker.builder == "contained"
+    mounts: list[tuple[str, str, bool]] = [(volume(job.handle), WORK, False)]
+    if contained:
+        mounts += [(bases, "/bases", True)] if bases else []
+    else:
+        mounts.append((settings.socket, "/var/run/docker.sock", False))
+    return Order(
+        name=job.handle, image=settings.build_image, labels=labels(recipe, job.handle) | {"dockyard.image": job.image},
+        environment={"TMPDIR": f"{WORK}/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, mounts=tuple(mounts),  # noqa: S108
+        tmpfs={"/run": "rw,nosuid,nodev,size=16m", "/tmp": "rw,nosuid,nodev,size=64m", "/root": "rw,nosuid,nodev,size=16m"},  # noqa: S108
+        network=settings.build_network, memory=settings.build_memory, cpus=settings.build_cpus, processes=settings.build_processes,
+        log_bytes=2 * settings.build_log_bytes,
+        security=security(settings) if contained else ("no-new-privileges",),
+        capabilities=_BUILDER if contained else ("CHOWN", "DAC_OVERRIDE", "FOWNER"), read_only=True,
+    )
+
+
+def security(settings: DockerSettings) -> tuple[str, ...]:
+    """Contained builds make user namespaces and mounts, which the default profiles forbid."""
+    profile = settings.seccomp or str(_PROFILE)
+    if profile != "unconfined":
+        try:
+            profile = json.dumps(json.loads(Path(profile).read_text()))
+        except (OSError, ValueError) as error:
+            raise Misconfigured(f"Setting docker.seccomp: {profile} cannot be read as JSON.") from error
+    return ("no-new-privileges", f"seccomp={profile}", "apparmor=unconfined")
+
+
+def disk_order(recipe: Recipe, handle: str) -> Order:
+    """A container that tells how much the build's volume holds; outside of the build, so that it cannot be fooled."""
+    return Order(
+        name=disk(handle), image=recipe.docker.build_image, command=("usage", WORK), labels=labels(recipe, handle) | {"dockyard.disk": "1"},
+        mounts=((volume(handle), WORK, True),), network="none", memory=128 << 20, processes=16, log_bytes=1 << 20,
+        security=("no-new-privileges",), capabilities=("DAC_READ_SEARCH",), read_only=True,
+    )
+
+
+def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> dict[str, bytes]:
+    """The files that the steps find in their volume. `credentials` are repo2docker's: registry, username, password."""
+    settings = recipe.docker
+    contained = settings.builder == "contained"
+    appendix = settings.appendix.replace("{repo_url}", job.repo_url).replace("{binder_url}", job.options.get("binder_url", ""))
+    content = {
+        "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "image": job.image, "mode": settings.builder,
+        "push": recipe.pushes, "environment_image": recipe.environments, "no_cache": job.no_cache, "uv": settings.uv,
+        "base_image": settings.base_image, "default_buildpack": settings.default_buildpack, "appendix": appendix,
+        "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout,
+        "git_credentials": settings.git_credentials.get_secret_value(), "registry": {} if contained else dict(credentials),
+    }
+    files = {"dockyard/job.json": json.dumps(content).encode()}
+    if settings.ca:
+        try:
+            files["dockyard/ca.crt"] = Path(settings.ca).read_bytes()
+        except OSError as error:
+            raise Misconfigured(f"Setting docker.ca: {settings.ca} cannot be read ({error.strerror}).") from error
+    return files
+
+
+def registry_login(recipe: Recipe, job: BuildJob, username: str, password: str) -> dict[str, str]:
+    """repo2docker's credentials for the registry in the image's name; none for an anonymous one."""
+    if not username or not recipe.pushes:
+        return {}
+    first = job.image.partition("/")[0]
+    host = first if "." in first or ":" in first or first == "localhost" else urlsplit(recipe.registry.url).netloc
+    return {"registry": host, "username": username, "password": password}

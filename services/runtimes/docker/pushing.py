@@ -1,0 +1,59 @@
+"""From the build container to where images are kept: the worker pushes, so that no build ever sees the registry's password."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.errors import DockyardError
+from services.registry import Reference, Registry
+from services.runtimes.docker.engine import Engine
+from services.runtimes.docker.order import WORK
+
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIG = "application/vnd.docker.container.image.v1+json"
+_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+
+class NothingBuilt(DockyardError):
+    """The build has ended well and left nothing: the container was cleaned under our hands."""
+
+    retryable = True
+
+
+async def file_of(engine: Engine, handle: str, path: str) -> AsyncIterator[bytes]:
+    """A file of the build's volume, streamed; `NothingBuilt` if it is missing."""
+    async for chunk in engine.stream(handle, f"{WORK}/{path}"):
+        if chunk is None:
+            raise NothingBuilt(f"The build container has no {path}.")
+        yield chunk
+
+
+async def push(engine: Engine, registry: Registry, handle: str, name: str) -> str:
+    """Push what a contained build has left, as `name`; its digest. Blobs that the registry has are not sent."""
+    image = Reference.parse(name)
+    found = await described(engine, handle, "out/image.json")
+    if found is None:
+        raise NothingBuilt("The build container has no image.")
+    for blob in (found["config"], *found["layers"]):
+        await registry.upload(
+            image.repository, blob["digest"], blob["size"], lambda path=f"out/image/{blob['file']}": file_of(engine, handle, path))  # type: ignore[misc]
+    manifest = {
+        "schemaVersion": 2, "mediaType": _MANIFEST,
+        "config": {"mediaType": _CONFIG, "digest": found["config"]["digest"], "size": found["config"]["size"]},
+        "layers": [
+            {"mediaType": f"{_LAYER}.gzip" if layer["squeezed"] else _LAYER, "digest": layer["digest"], "size": layer["size"]}
+            for layer in found["layers"]
+        ],
+    }
+    return await registry.put_manifest(image, _MANIFEST, json.dumps(manifest).encode())
+
+
+async def load(engine: Engine, handle: str) -> None:
+    """Give the engine itself what a contained build has left."""
+    await engine.load(lambda: file_of(engine, handle, "out/image.tar"))
+
+
+async def described(engine: Engine, handle: str, path: str) -> dict[str, Any] | None:
+    """A JSON file of the build's volume, or None."""
+    body = await engine.read(handle, f"{WORK}/{path}")
+    return None if body is None else json.loads(body)
