@@ -23,10 +23,13 @@ _ACTIVITY = sa.text("""
     FROM unnest(CAST(:names AS text[]), CAST(:ats AS float8[])) AS w(name, at)
     WHERE s.user_name = w.name AND (s.last_activity IS NULL OR s.last_activity < to_timestamp(w.at))
 """)
+# The launch is looked up row by row through its key: left to itself, a planner without statistics (a database that grew
+# faster than it was analysed) reads an index of all servers for each launch, which takes 15 s at 15,000 servers.
 _RUNNING = sa.text("""
     SELECT s.user_name, s.launch, s.started_at, coalesce(s.last_activity, l.ready_at, s.started_at) AS last_activity, l.ready_at,
       now() AS now
-    FROM server s JOIN launch l ON l.id = s.launch WHERE l.state = 'ready' AND l.target = 'ready' AND s.state = 'running'
+    FROM server s CROSS JOIN LATERAL (SELECT state, target, ready_at FROM launch WHERE id = s.launch OFFSET 0) l
+    WHERE s.state = 'running' AND l.state = 'ready' AND l.target = 'ready'
 """)
 # A server whose launch has not ended is never an orphan, whatever its own state says: its launcher may be in between
 # two writes.
