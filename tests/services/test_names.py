@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services import names
@@ -31,6 +31,7 @@ def test_a_long_slug_is_cut_before_its_hash() -> None:
     assert re.fullmatch(r"reg\.example\.org/r2d-a+-[0-9a-f]{6}", name)
 
 
+@settings(deadline=None, database=None)
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=2, max_size=40, unique=True))
 def test_different_slugs_have_different_images(slugs: list[str]) -> None:
     images = {names.image_name("r2d-", slug, "0" * 40) for slug in slugs}
@@ -57,6 +58,7 @@ def test_users_are_called_after_the_repository(url: str, prefix: str) -> None:
     assert re.fullmatch(re.escape(prefix) + "-[a-z0-9]{8}", names.user_name(url, "0" * 32, 1))
 
 
+@settings(deadline=None, database=None)
 @given(st.text(max_size=200), st.text("0123456789abcdef", min_size=32, max_size=32), st.integers(1, 9))
 def test_user_names_are_safe_and_follow_from_the_attempt(url: str, launch: str, attempt: int) -> None:
     name = names.user_name(url, launch, attempt)

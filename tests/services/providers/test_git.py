@@ -188,7 +188,7 @@ async def test_what_servers_do(
     make: Make, git: GitServer, fault: Fault, error: type[DockyardError], words: str
 ) -> None:
     git.faults["o/r"] = fault
-    provider = make("git", private=True, timeout=1)
+    provider = make("git", private=True, timeout=1 if fault.hang else 30)
     with pytest.raises(error, match=words) as caught:
         await provider.resolve(provider.parse(f"{quoted(git.url('o/r'))}/HEAD"))
     assert type(caught.value) is error

@@ -60,7 +60,7 @@ def test_commit_ids() -> None:
     assert not looks_abbreviated("main")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(st.text(max_size=80))
 @example("https://exa\u2100mple.org/r")
 @example("https://example.org\\@evil.example/r")
@@ -94,7 +94,7 @@ _piece = st.one_of(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None, database=None)
 @given(st.sampled_from(sorted(PROVIDERS)), st.lists(_piece, min_size=1, max_size=5))
 def test_specs_are_read_or_refused_and_never_become_options(prefix: str, pieces: list[str]) -> None:
     raw = "/".join(pieces)
