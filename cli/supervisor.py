@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cli.embedded import leftovers
@@ -145,7 +146,7 @@ class Supervisor:
         pause, failures, shown = FIRST_PAUSE, 0, ""
         while not self._stopping.is_set():
             began = time.monotonic()
-            child = Child(part.command(), log, lambda line: self.hear(part.name, line), expected=part.says, forge=self.forge)
+            child = Child(part.command(), log, partial(self._hear, part.name), expected=part.says, forge=self.forge)
             self.children[part.name] = child
             if not await self._unless_stopping(self._started(child)):
                 return
@@ -177,6 +178,10 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _hear(self, name: str, line: str) -> None:
+        if not self._stopping.is_set():  # their farewells stand in their logs
+            self.hear(name, line)
 
     async def _started(self, child: Child) -> bool:
         await child.start()

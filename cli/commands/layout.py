@@ -6,6 +6,7 @@ Each check takes the root of the project and returns its complaints, a line each
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def clean_locks(root: Path) -> list[str]:
     return found
 
 
+def complete_lock(root: Path) -> list[str]:
+    """Whatever pyproject.toml asks for is locked."""
+    wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (root / "requirements.txt").read_text(), re.MULTILINE))
+    names = [re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0].lower().replace("_", "-") for line in wanted]
+    return [f"requirements.txt does not pin {name}: run ./dockyard lock" for name in names if name not in pinned]
+
+
 def entry_points(root: Path) -> list[str]:
     """What is run by its name can be run."""
     scripts = [root / "dockyard", root / ".ci/run"]
@@ -106,5 +115,6 @@ CHECKS: Mapping[str, Callable[[Path], list[str]]] = {
     "layout: docs/settings.md is current": current_reference,
     "layout: one newest migration": one_head,
     "layout: lock files are clean": clean_locks,
+    "layout: all dependencies are locked": complete_lock,
     "layout: scripts can be run": entry_points,
 }

