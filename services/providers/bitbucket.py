@@ -1,4 +1,7 @@
-"""Bitbucket: `bitbucket/workspace/repository/ref`."""
+"""Bitbucket's cloud: `bitbucket/workspace/repository/ref`.
+
+Its API has a limit of sixty requests an hour and knows no more about refs than its git server, so that is asked.
+"""
 
 from urllib.parse import unquote
 
