@@ -97,14 +97,11 @@ def start(run: Detached) -> None:
     if not isinstance(status(run.directory), Absent):
         return
     spec: dict[str, Any] = {
-        "name": _name(run.directory), "bwrap": str(bubblewrap()), "options": options(run.sandbox, Host.look()),
+        "name": _name(run.directory), "bwrap": run.sandbox.bwrap or str(bubblewrap()), "options": options(run.sandbox, Host.look()),
         "command": list(run.sandbox.command), "seccomp": seccomp.program().hex(), "uid": run.uid, "nice": run.nice,
         "log": str(run.log), "limits": asdict(run.limits), "disk": [str(path) for path in run.disk],
     }  # fmt: skip
-    draft = run.directory / f".spec.{os.getpid()}.{time.monotonic_ns()}"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(spec, file)
-    draft.replace(run.directory / "spec.json")
+    _write_spec(run.directory, spec)
     subprocess.run(
         [sys.executable, "-I", "-S", str(SHIM), str(run.directory)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
@@ -113,6 +110,15 @@ def start(run: Detached) -> None:
         errors = run.directory / "errors"
         detail = errors.read_text()[-500:] if errors.exists() else ""
         raise NotStarted(f"The process that watches over the sandbox did not start. {detail}".strip())
+    # The shim has read it. The environment in the options may hold a secret, such as a server's token.
+    _write_spec(run.directory, {key: value for key, value in spec.items() if key != "options"})
+
+
+def _write_spec(directory: Path, spec: dict[str, Any]) -> None:
+    draft = directory / f".spec.{os.getpid()}.{time.monotonic_ns()}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(spec, file)
+    draft.replace(directory / "spec.json")
 
 
 def status(directory: Path) -> Status:

@@ -89,6 +89,7 @@ class Sandbox:
     egress: str = ""  # unix socket of the egress proxy; empty: no network at all
     tmp: str = ""  # directory of the host for /tmp; empty: in memory
     memory_files: int = 256 << 20  # bytes that /tmp (when in memory) and /dev/shm may take each
+    bwrap: str = ""  # the program that makes it, where the account of the sandbox can run it; empty: the one installed
 
 
 def options(sandbox: Sandbox, host: Host) -> list[str]:

@@ -74,7 +74,7 @@ class Surroundings:
         return Sandbox(
             command=(PYTHON, "-I", "-S", f"{PROGRAMS}/inside.py", str(processes), *command), etc=str(self.paths.etc),
             env=environment({**self.certificates, **env}, egress=online), binds=(*common, *binds), overlays=overlays,
-            links={PYTHON: self.python.executable}, cwd=cwd, egress=socket, tmp=str(tmp) if tmp else "",
+            links={PYTHON: self.python.executable}, cwd=cwd, egress=socket, tmp=str(tmp) if tmp else "", bwrap=str(self.bwrap),
         )
 
 
