@@ -44,7 +44,7 @@ def _parsed(raw: str, annotation: Any) -> Any:
     """A value from the environment or a flag: JSON for lists and tables, otherwise the text itself."""
     if get_origin(annotation) in (list, tuple, dict, set, frozenset):
         text = raw.strip()
-        if text[:1] in "[{":
+        if text.startswith(("[", "{")):
             return json.loads(text)
         return [part.strip() for part in text.split(",") if part.strip()]
     return raw

@@ -1,0 +1,107 @@
+"""The doorbell on a real Valkey, with Celery's real consumer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.queue import BUILDS, Bell, Consumer, Listener, Redis, make_app, sender
+from services.queue.app import broker_url
+from services.settings import RedisSettings, Settings
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    found = Redis(settings.redis)
+    yield found
+    await found.aclose()
+
+
+class Sent:
+    """Instead of Celery: which queues a message was sent to."""
+
+    def __init__(self) -> None:
+        self.queues: list[str] = []
+
+    def __call__(self, queue: str) -> None:
+        self.queues.append(queue)
+
+
+async def test_a_sleeper_gets_a_message_and_who_is_awake_a_hint(redis: Redis) -> None:
+    sent = Sent()
+    bell = Bell(redis, sent)
+    listener = Listener(redis, BUILDS)
+    ear = listener.ear()
+    listening = asyncio.create_task(listener.run())
+    bell.ring(BUILDS)
+    await bell.aclose()
+    assert sent.queues == [BUILDS]
+    ear.busy()
+    while not await awake(redis):
+        await asyncio.sleep(0.01)
+    ear.rung.clear()
+    bell.ring(BUILDS)
+    async with asyncio.timeout(5):
+        await ear.rung.wait()
+    await bell.aclose()
+    assert sent.queues == [BUILDS]
+    await ended(listening)
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def awake(redis: Redis) -> bool:
+    answer = await redis.pipeline(("EXISTS", redis.key("awake", BUILDS)))
+    return bool(answer and answer[0])
+
+
+async def test_who_has_nothing_to_do_falls_asleep_again(redis: Redis) -> None:
+    listener = Listener(redis, BUILDS)
+    listening = asyncio.create_task(listener.run())
+    listener.ear().busy()
+    while not await awake(redis):
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while await awake(redis):
+            await asyncio.sleep(0.05)
+    await ended(listening)
+
+
+async def test_celery_wakes_the_loop_and_its_message_is_gone(redis: Redis, settings: Settings) -> None:
+    listener = Listener(redis, BUILDS)
+    ear = listener.ear()
+    app = make_app(settings.redis)
+    consumer = Consumer(app, BUILDS, lambda *_: listener.rung())
+    consumer.start()
+    bell = Bell(redis, sender(app))
+    bell.ring(BUILDS)
+    async with asyncio.timeout(30):
+        await ear.rung.wait()
+    await bell.aclose()
+    consumer.stop()
+
+
+async def test_ringing_never_blocks_and_never_fails_without_a_broker() -> None:
+    settings = RedisSettings(url="unix:///nobody/is/here.sock?db=0")
+    redis = Redis(settings)
+    bell = Bell(redis, sender(make_app(settings)))
+    started = time.monotonic()
+    for _ in range(1000):
+        bell.ring(BUILDS)
+    assert time.monotonic() - started < 1
+    await bell.aclose()
+    assert not redis.ok
+    await redis.aclose()
+
+
+@pytest.mark.parametrize(("url", "broker"), [
+    ("redis://:pw@cache:6379/3", "redis://:pw@cache:6379/3"),
+    ("unix:///run/v.sock?db=2", "redis+socket:///run/v.sock?virtual_host=2"),
+    ("unix:///run/v.sock", "redis+socket:///run/v.sock?virtual_host=0"),
+])
+def test_the_brokers_address_is_kombus(url: str, broker: str) -> None:
+    assert broker_url(RedisSettings(url=url)) == broker
