@@ -41,6 +41,7 @@
     say([said, said?.parentNode.querySelector(".then, .hint")].map((part) => part?.textContent ?? "").join(" ").trim());
     if (state() === "failed") failed();
     if (state() === "ready") ready();
+    place();
     tick();
   }
 
@@ -115,14 +116,19 @@
   }
   at("log").addEventListener("toggle", () => { if (at("log").open) open(); });
 
-  let latest = 0;
-  function preview(text) { // the last line, beside the step: it shows that something moves
+  const preview = { line: "", planned: 0 }; // the last line, beside the step: it shows that something moves
+  function show(text) {
     const line = text.replace(/\x1b\[[0-?]*[ -/]*[@-~]/g, "").split(/[\r\n]/).filter((part) => part.trim()).at(-1);
-    if (line && at("detail")) { cancelAnimationFrame(latest); latest = requestAnimationFrame(() => { if (at("detail")) at("detail").textContent = line.trim().slice(0, 200); }); }
+    if (line) { preview.line = line.trim().slice(0, 200); preview.planned ||= requestAnimationFrame(place); }
+  }
+  function place() {
+    preview.planned = 0;
+    if (preview.line && state() === "building" && at("detail")) at("detail").textContent = preview.line;
   }
 
   // --- the stream -----------------------------------------------------------------------------------------------
 
+  let soon = 0;
   function listen() {
     stream?.close();
     stream = new EventSource(`${base}api/v1/launches/${id}/events`);
@@ -133,15 +139,15 @@
       if (number <= seen[0] && line <= seen[1]) return; // told already, on a connection before this one
       if (line >= 0) seen = [number, line];
       const event = JSON.parse(data);
-      if (event.state) {
-        refresh();
+      if (event.kind === "progress") {
+        if (state() === "launching" && at("detail")) at("detail").textContent = event.message.trim();
+      } else if (event.state) {
+        soon ||= setTimeout(() => { soon = 0; refresh(); }, 15); // events of one moment come together
         if (["ready", "done", "failed", "cancelled", "stopped"].includes(event.state)) stream.close();
       } else if (LOG_PHASES.has(event.phase)) {
         at("log").hidden = false;
         if (view) view.write(event.message ?? ""); else lines.push(event.message ?? "");
-        preview(event.message ?? "");
-      } else if (event.message && at("detail")) {
-        at("detail").textContent = event.message.trim();
+        show(event.message ?? "");
       }
     };
     stream.onerror = () => {

@@ -1,4 +1,4 @@
-"""The front door for tests: the real routes on a real database, with a provider that asks nobody.
+"""The front door for tests: the real routes on a real database. Nothing here resolves a link, so no forge is asked.
 
 States are written by the one function that writes them in production, so pages and bodies see true rows.
 """
@@ -18,44 +18,16 @@ from api.routes.health import Health
 from api.services import ApiServices
 from api.streams import Fanout
 from api.streams.rows import events_after
-from services.errors import BadSpec
 from services.events import Kind, NewEvent, StoredEvent
 from services.lifecycle import Move, Process
 from services.names import new_id
-from services.providers.base import Resolved, Spec
+from services.providers import make_providers
 from services.secrets import Secret
 from services.settings import Settings
 from services.states import LaunchState
 from services.usecases.create import Creator
 
 COMMIT = "6ef7a6ad06a3a5c9d9a2d1b2e1a1c6a0d7a6f0b1"
-
-
-class QuietProvider:
-    """GitHub's grammar, and nothing that would need a network."""
-
-    prefix = "gh"
-    display: Mapping[str, Any] = {
-        "displayName": "GitHub", "id": "gh", "spec": {"validateRegex": r"[^\/]+\/[^\/]+\/.+"},
-        "detect": {"regex": "^(https?:\\/\\/github.com\\/)?(?<repo>.*)"},
-        "repo": {"label": "GitHub repository name or URL", "placeholder": "owner/repository"},
-        "ref": {"enabled": True, "default": "HEAD"},
-    }
-
-    def parse(self, raw: str) -> Spec:
-        parts = raw.split("/", 2)
-        if len(parts) < 3:
-            raise BadSpec(f'Spec is not of the form "user/repo/ref", provided: "{raw}".')
-        return Spec("gh", raw, f"{parts[0]}/{parts[1]}", parts[2])
-
-    def pinned(self, spec: Spec) -> Resolved | None:
-        return None
-
-    async def resolve(self, spec: Spec) -> Resolved:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
 
 
 class Front:
@@ -66,9 +38,9 @@ class Front:
         self.process = Process(settings, "api")
         secret = Secret(settings.home.secret.get_secret_value())
         self.fanout = Fanout(self.process.db, self.process.redis, secret.server_token, settings.front.hold)
-        provider = QuietProvider()
         self.services = ApiServices(
-            settings=settings, providers={"gh": provider}, teller=self.process.teller, redis=self.process.redis,
+            settings=settings, providers=make_providers(settings.providers, settings.egress), teller=self.process.teller,
+            redis=self.process.redis,
             creator=Creator(self.process.db, self.process.bell, settings.limits), fanout=self.fanout, secret=secret,
         )
         self.inner = FastAPI(version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
@@ -85,6 +57,8 @@ class Front:
     async def aclose(self) -> None:
         await self.inner.state.health.aclose()
         await self.fanout.aclose()
+        for provider in self.services.providers.values():
+            await provider.aclose()
         await self.process.aclose()
 
     async def launch(self, spec: str = "norvig/pytudes/HEAD", **values: Any) -> str:
