@@ -190,10 +190,12 @@ class Servers:
             "stopped": "The server was stopped while it started.",
             "lost": "The server was killed while it started.",
         }  # fmt: skip
-        sentence = words.get(found.reason, f"The server ended with status {found.code} before it could be used.")
+        last = self.last_words(name)
+        # Without control groups a program that asks for too much is refused, and most end then.
+        reason = "memory" if not found.reason and last.endswith("MemoryError") else found.reason
+        sentence = words.get(reason, f"The server ended with status {found.code} before it could be used.")
         if found.refused and not found.reason:
             sentence += f" It may have {self._local.server_processes} processes and threads, and was refused more."
-        last = self.last_words(name)
         return sentence + (f" Its last words:\n{last}" if last else ""), found.reason in ("full", "sandbox", "stopped", "lost")
 
     def _directory(self, name: str) -> Path:

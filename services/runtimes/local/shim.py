@@ -176,7 +176,7 @@ class Shim:
                 self.memory_kills += 1
                 with suppress(OSError):
                     os.kill(max(sizes, key=lambda pid: sizes[pid]), signal.SIGKILL)
-        if limits["free_bytes"] and now >= self.disk_at:
+        if now >= self.disk_at:
             free = os.statvfs(self.spec["log"].rpartition("/")[0])
             if free.f_bavail * free.f_frsize < limits["free_bytes"]:
                 self.end("full")
@@ -207,6 +207,7 @@ class Shim:
 
     def run(self) -> None:
         """Follow the sandbox until nothing of it is left, then write `exit`."""
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans of the sandbox become ours
         wake, waker = os.pipe()
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker)
@@ -234,14 +235,29 @@ class Shim:
                 else:
                     os.read(wake, 1 << 10)
             if code is None:
-                pid, status = os.waitpid(self.child, os.WNOHANG)
-                if pid:
-                    code, done = os.waitstatus_to_exitcode(status), time.monotonic() + 2
+                code = self.reap()
+                done = time.monotonic() + 2
             self.look()
         self.conclude(code, began=b"exit-code" in story)
 
+    def reap(self) -> int | None:
+        """Collect whatever has died; the status of bubblewrap if it was among them."""
+        code = None
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == self.child:
+                    code = os.waitstatus_to_exitcode(status)
+                if not pid:
+                    break
+        return code
+
     def conclude(self, code: int, *, began: bool) -> None:
         """Clean up and write how it ended."""
+        until = time.monotonic() + 2
+        while self.init and os.path.exists(f"/proc/{self.init}") and time.monotonic() < until:
+            self.reap()
+            time.sleep(0.002)
         if self.last != b"\n":
             os.write(self.log, b"\n")
         self.group.kill()

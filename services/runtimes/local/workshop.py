@@ -46,7 +46,11 @@ class Step:
 class Workshop:
     """Settings, stores and surroundings; makes runs of steps."""
 
-    def __init__(self, paths: Paths, local: LocalSettings, builds: BuildSettings) -> None:
+    def __init__(
+        self, paths: Paths, local: LocalSettings, builds: BuildSettings, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """`environ` is where certificates and index settings are read from: the process's own unless given."""
+        self._environ = environ
         self.paths = paths
         self.local = local
         self.builds = builds
@@ -57,7 +61,7 @@ class Workshop:
     def surroundings(self) -> Surroundings:
         """Found at the first use, which takes about a second."""
         self.paths.make()
-        return Surroundings.make(self.paths, self.local)
+        return Surroundings.make(self.paths, self.local, self._environ)
 
     @property
     def pythons(self) -> tuple[Interpreter, ...]:
