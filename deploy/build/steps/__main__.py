@@ -4,15 +4,18 @@ import os
 import signal
 import sys
 import time
+import traceback
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-
-import repo2docker
 
 from steps import eligible, export, fetch, layer, repository, say, usage
 from steps.job import OUT, PLACE, WORK, Job, read, trust
 
 CHECKOUT, STRIPPED = WORK / "src" / "repository", WORK / "src" / "environment"
+
+
+OUR_FAULT = 75  # exit status where the steps themselves fail
 
 
 def stop(number: int, _frame: FrameType | None) -> None:
@@ -38,7 +41,7 @@ def main() -> int:
         return 1
     say.fact(phase="building")
     if job.environment_image:
-        recipe = {"repo2docker": repo2docker.__version__, "uv": job.uv, "base": job.base_image, "pack": job.default_buildpack,
+        recipe = {"repo2docker": version("jupyter-repo2docker"), "uv": job.uv, "base": job.base_image, "pack": job.default_buildpack,
                   "arguments": job.arguments, "machine": os.uname().machine}
         verdict = eligible.judge(CHECKOUT, recipe, appendix=job.appendix, arguments=tuple(job.arguments))
         if not verdict.against:
@@ -82,7 +85,11 @@ def wait(path: Path) -> str:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case []:
-            sys.exit(main())
+            try:
+                sys.exit(main())
+            except Exception:  # noqa: BLE001 - the edge: our own fault, not the repository's
+                traceback.print_exc(file=sys.stdout)
+                sys.exit(OUR_FAULT)
         case ["usage", place]:
             usage.tell(Path(place))
         case ["bases", *archives]:

@@ -7,38 +7,45 @@ that has them is not sent them again; the build's own are compressed here, where
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 from steps import say
 from steps.job import OUT
 
-BASES = Path("/bases/dockyard.json")
+BASES = Path("/bases/blobs")
 _BLOCK = 1 << 20
 
 
 def export(image: str, push: bool) -> None:
-    """Leave `/out/image.json` and the blobs that it names, or `/out/image.tar` for an engine."""
+    """Leave `/work/out/image.json` and the blobs that it names, or `/work/out/image.tar` for an engine."""
     if not push:
         say.line("Writing the image for the engine.", "building")
         subprocess.run(["buildah", "push", "--quiet", "--", image, f"docker-archive:{OUT}/image.tar:{image}"], check=True)
         say.fact(archive=True)
         return
     say.line("Writing the image's layers.", "building")
-    directory = OUT / "image"
-    subprocess.run(["buildah", "push", "--quiet", "--", image, f"dir:{directory}"], check=True)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    config = directory / _hex(manifest["config"]["digest"])
-    base = set(json.loads(BASES.read_text())) if BASES.exists() else set[str]()
+    blobs = OUT / "image" / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    base = {path.name for path in BASES.iterdir()} if BASES.exists() else set[str]()
+    for name in base:  # buildah takes these for written already
+        (blobs / name).symlink_to(BASES / name)
+    subprocess.run(["buildah", "push", "--quiet", "--disable-compression", "--", image, f"oci:{OUT}/image:latest"], check=True)
+    index = json.loads((OUT / "image" / "index.json").read_text())
+    manifest = json.loads((blobs / _hex(index["manifests"][0]["digest"])).read_text())
+    config = blobs / _hex(manifest["config"]["digest"])
     layers = []
-    for entry, diff_id in zip(manifest["layers"], json.loads(config.read_text())["rootfs"]["diff_ids"], strict=True):
-        path = directory / _hex(entry["digest"])
-        if diff_id in base and entry["digest"] == diff_id:
-            layers.append({"file": path.name, "digest": diff_id, "size": path.stat().st_size, "squeezed": False})
+    for entry in manifest["layers"]:
+        name = _hex(entry["digest"])
+        if name in base:
+            path = BASES / name
+            layers.append({"file": str(path), "digest": entry["digest"], "size": path.stat().st_size, "squeezed": False})
         else:
-            layers.append(_squeezed(path, entry["digest"] == diff_id))
-    found = {"config": {"file": config.name, "digest": manifest["config"]["digest"], "size": config.stat().st_size}, "layers": layers}
+            layers.append(_squeezed(blobs / name, entry["mediaType"].endswith("tar")))
+    found = {"config": {"file": str(config), "digest": manifest["config"]["digest"], "size": config.stat().st_size}, "layers": layers}
     (OUT / "image.json").write_text(json.dumps(found))
     say.fact(image=manifest["config"]["digest"])
 
@@ -61,24 +68,35 @@ def _squeezed(path: Path, raw: bool) -> dict[str, object]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             sha.update(block)
-    return {"file": path.name, "digest": f"sha256:{sha.hexdigest()}", "size": path.stat().st_size, "squeezed": True}
+    return {"file": str(path), "digest": f"sha256:{sha.hexdigest()}", "size": path.stat().st_size, "squeezed": True}
 
 
 def bases(archives: list[str]) -> None:
-    """Fill the store that contained builds share: `python -m steps bases FILE…`, one file of `docker save` each."""
-    found: list[str] = []
-    words = ["buildah", "--root=/bases"]
+    """Fill the store that contained builds share: `python -m steps bases FILE…`, one file of `docker save` each.
+
+    The layers are kept twice: unpacked for builds, and as they came for a registry that has not got them yet.
+    """
+    environ = {**os.environ, "CONTAINERS_STORAGE_CONF": "/etc/containers/bases.conf"}
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(["buildah", *arguments], env=environ, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    BASES.mkdir(exist_ok=True)
     for archive in archives:
-        tags = json.loads(subprocess.run(["tar", "-xOf", archive, "manifest.json"], check=True, capture_output=True).stdout)
-        done = subprocess.run([*words, "pull", "--quiet", f"docker-archive:{archive}"], check=True, capture_output=True, text=True)
-        image = done.stdout.strip().splitlines()[-1]
-        for entry in tags:
-            for tag in entry["RepoTags"] or ():
-                subprocess.run([*words, "tag", image, _full(tag)], check=True)
-        shown = json.loads(subprocess.run([*words, "inspect", "--type=image", image], check=True, capture_output=True).stdout)
-        found += shown["OCIv1"]["rootfs"]["diff_ids"]
+        image = run("pull", "--quiet", f"docker-archive:{archive}").strip().splitlines()[-1]
+        diff_ids = json.loads(run("inspect", "--type=image", image))["OCIv1"]["rootfs"]["diff_ids"]
+        with tarfile.open(archive) as tar:
+            manifest = tar.extractfile("manifest.json")
+            assert manifest
+            for entry in json.load(manifest):
+                for tag in entry["RepoTags"] or ():
+                    run("tag", image, _full(tag))
+                for name, diff_id in zip(entry["Layers"], diff_ids, strict=True):
+                    member = tar.extractfile(name)
+                    assert member
+                    with member, (BASES / _hex(diff_id)).open("wb") as to:
+                        shutil.copyfileobj(member, to, _BLOCK)
         Path(archive).unlink()
-    BASES.write_text(json.dumps(found))
 
 
 def _full(tag: str) -> str:

@@ -50,6 +50,10 @@ class _Hashed(io.RawIOBase):
         self.to.write(view)
         return view.nbytes
 
+    def tell(self) -> int:
+        """Where the archive is, for tarfile."""
+        return self.size
+
     @property
     def digest(self) -> str:
         """Of what has passed so far."""
@@ -80,7 +84,7 @@ def make(root: Path, to: Path, start: str = "") -> Layer:
                 for path, name in _walk(root):
                     _add(tar, path, name, time, executable=name == start)
         layer = Layer(outer.digest, inner.digest, outer.size, time)
-    to.with_suffix(".json").write_text(json.dumps(asdict(layer)))
+    (to.parent / "layer.json").write_text(json.dumps(asdict(layer)))
     return layer
 
 

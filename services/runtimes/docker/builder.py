@@ -36,6 +36,7 @@ from services.states import BuildState
 
 log = structlog.get_logger()
 _GRACE = 4.0  # seconds between TERM and KILL
+_OUR_FAULT = 75  # exit status of steps that fail themselves; deploy/build/steps
 _AWAY = 60.0  # seconds that the engine may be away (it restarts) while a build is followed
 _PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
 
@@ -127,6 +128,8 @@ class DockerBuilder:
         elif found.out_of_memory:
             limit = f"{self._recipe.docker.build_memory / (1 << 20):.0f} MB"
             yield Exit(ok=False, reason=f"The build ran out of memory: it may use {limit}.", hint="Install less, or in smaller steps.")
+        elif found.code == _OUR_FAULT:
+            yield Exit(ok=False, reason=f"The build container fails: {story.reason.last[:300]}.", retryable=True)
         elif found.code in (137, 143, 255):
             yield Exit(ok=False, reason="The build container was ended from outside.", retryable=True)
         else:
@@ -157,7 +160,7 @@ class DockerBuilder:
             raise pushing.NothingBuilt("The build container has no layer.")
         await content.put_together(
             self._registry, job, Reference.parse(environment), content.ContentLayer(**layer),
-            lambda: pushing.file_of(self._engine, job.handle, "out/layer.tar.gz"))
+            lambda: pushing.file_of(self._engine, job.handle, f"{WORK}/out/layer.tar.gz"))
         return Exit(ok=True, facts={"environment": story.plan, "layered": "yes"})
 
     async def proceed(self, job: BuildJob, environment_exists: bool) -> None:

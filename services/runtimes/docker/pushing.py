@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from services.errors import DockyardError
@@ -9,9 +10,9 @@ from services.registry import Reference, Registry
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import WORK
 
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG = "application/vnd.docker.container.image.v1+json"
-_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 class NothingBuilt(DockyardError):
@@ -21,8 +22,8 @@ class NothingBuilt(DockyardError):
 
 
 async def file_of(engine: Engine, handle: str, path: str) -> AsyncIterator[bytes]:
-    """A file of the build's volume, streamed; `NothingBuilt` if it is missing."""
-    async for chunk in engine.stream(handle, f"{WORK}/{path}"):
+    """A file of the build container, streamed; `NothingBuilt` if it is missing."""
+    async for chunk in engine.stream(handle, path):
         if chunk is None:
             raise NothingBuilt(f"The build container has no {path}.")
         yield chunk
@@ -35,13 +36,12 @@ async def push(engine: Engine, registry: Registry, handle: str, name: str) -> st
     if found is None:
         raise NothingBuilt("The build container has no image.")
     for blob in (found["config"], *found["layers"]):
-        await registry.upload(
-            image.repository, blob["digest"], blob["size"], lambda path=f"out/image/{blob['file']}": file_of(engine, handle, path))  # type: ignore[misc]
+        await registry.upload(image.repository, blob["digest"], blob["size"], partial(file_of, engine, handle, blob["file"]))
     manifest = {
         "schemaVersion": 2, "mediaType": _MANIFEST,
         "config": {"mediaType": _CONFIG, "digest": found["config"]["digest"], "size": found["config"]["size"]},
         "layers": [
-            {"mediaType": f"{_LAYER}.gzip" if layer["squeezed"] else _LAYER, "digest": layer["digest"], "size": layer["size"]}
+            {"mediaType": f"{_LAYER}+gzip" if layer["squeezed"] else _LAYER, "digest": layer["digest"], "size": layer["size"]}
             for layer in found["layers"]
         ],
     }
@@ -50,7 +50,7 @@ async def push(engine: Engine, registry: Registry, handle: str, name: str) -> st
 
 async def load(engine: Engine, handle: str) -> None:
     """Give the engine itself what a contained build has left."""
-    await engine.load(lambda: file_of(engine, handle, "out/image.tar"))
+    await engine.load(lambda: file_of(engine, handle, f"{WORK}/out/image.tar"))
 
 
 async def described(engine: Engine, handle: str, path: str) -> dict[str, Any] | None:
