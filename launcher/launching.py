@@ -35,7 +35,7 @@ _SERVERS = sa.text("""
     ON CONFLICT DO NOTHING
 """)
 _OVER = sa.text("UPDATE server SET state = 'stopped', stopped_at = now() WHERE id = :id AND state <> 'stopped'")
-_OURS = sa.text("SELECT FROM launch WHERE id = :id AND epoch = :epoch AND state = ANY(CAST(:states AS text[]))")
+_OURS = sa.text("SELECT 1 FROM launch WHERE id = :id AND epoch = :epoch AND state = ANY(CAST(:states AS text[]))")
 _LIVE = frozenset({LaunchState.LAUNCHING, LaunchState.READY, LaunchState.STOPPING})
 
 

@@ -46,7 +46,8 @@ class BuildTarget(StrEnum):
     """What a build shall become."""
 
     BUILT = "built"
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # taken back by whoever joins before `cancel_at`
+    ENDING = "ending"  # cancelled for good; its run is being stopped
 
 
 class ServerState(StrEnum):

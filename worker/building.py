@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.events import StoredEvent
 from services.events.log import LogWriter
 from services.lifecycle import Lease, Move, Teller
-from services.lifecycle.builds import Finish, finish, mark, retry
+from services.lifecycle.builds import Finish, finish, give_up, mark, retry
 from services.lifecycle.moves import move_launches
 from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime
 from services.settings import BuildSettings
@@ -102,11 +102,11 @@ class Building:
     async def _cancelled(self, lease: Lease) -> None:
         """Return when the build shall be cancelled and the grace has passed."""
         while True:
-            if lease.target != BuildTarget.CANCELLED:
+            if lease.target == BuildTarget.BUILT:
                 await lease.changed.wait()
             lease.changed.clear()
             rows = await self._teller.db.rows(_CANCEL_AT, {"id": lease.claimed.id})
-            if rows and rows[0].target == BuildTarget.CANCELLED:
+            if rows and rows[0].target != BuildTarget.BUILT:
                 if rows[0].left <= 0:
                     return
                 await asyncio.sleep(rows[0].left + 0.05)
@@ -116,11 +116,12 @@ class Building:
     async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter, following: "asyncio.Task[Exit]") -> None:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        # The row first: once it says cancelled nobody joins it, and only then may the process be stopped.
+        if not await give_up(self._teller.db, job.id, lease.claimed.epoch):
+            return  # Wanted again: the row is given back, and its next owner follows the run from where we left.
+        await self._runtime.builder.stop(job)
         await writer.say("The build was cancelled: nobody waits for it any more.", "unknown")
         await writer.close()
         await self._close(lease, Finish(BuildState.CANCELLED, {"code": "cancelled", "message": "The build was cancelled.", "hint": ""}))
-        await self._runtime.builder.stop(job)
         await self._runtime.builder.remove(job.handle)
 
     async def _ended(self, lease: Lease, job: BuildJob, writer: LogWriter, exit_: Exit) -> None:

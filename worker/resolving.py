@@ -19,6 +19,7 @@ from services.usecases.settle import Resolution, Settled, known, settle
 
 log = structlog.get_logger()
 _TRIES = 3
+_PAUSE, _PATIENCE = 0.2, 150  # seconds, and how often, to wait until a cancelled build's run has been stopped
 
 
 class Resolving:
@@ -88,7 +89,7 @@ class Resolving:
                 "repo_url": resolved.repo_url, "image": image,
             },
         )
-        for _ in range(5):
+        for _ in range(_PATIENCE):
             presence = await self._images.exists(image)
             if presence is Presence.UNKNOWN:
                 # Unknown is not absent: what we have built ourselves is taken to be there, and nothing is built on a
@@ -98,6 +99,7 @@ class Resolving:
                 presence = Presence.YES
             if await settle(self._teller, found, presence) is not Settled.AGAIN:
                 return
+            await asyncio.sleep(_PAUSE)
         raise DockyardError("The image comes and goes; try again.")
 
     async def _fail(self, lease: Lease, error: DockyardError) -> None:

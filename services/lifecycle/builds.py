@@ -36,7 +36,7 @@ class Wanted:
 
 _JOIN = sa.text("""
     UPDATE build SET target = 'built', cancel_at = NULL
-    WHERE image = :image AND state IN ('queued', 'fetching', 'building', 'pushing') RETURNING id
+    WHERE image = :image AND state IN ('queued', 'fetching', 'building', 'pushing') AND target <> 'ending' RETURNING id
 """)
 _MAKE = sa.text("""
     INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options)
@@ -46,9 +46,12 @@ _MAKE = sa.text("""
 """)
 
 
-async def join(conn: AsyncConnection, wanted: Wanted) -> str:
-    """The id of the open build of this image, made if there is none; its row is locked until the transaction ends."""
-    for _ in range(10):
+async def join(conn: AsyncConnection, wanted: Wanted) -> str | None:
+    """The id of the open build of this image, made if there is none; its row is locked until the transaction ends.
+
+    None while a cancelled build's run is being stopped: two builds of one image never run at once, so ask again.
+    """
+    for _ in range(3):
         found = await conn.scalar(_JOIN, {"image": wanted.image})
         if found is None:
             found = await conn.scalar(_MAKE, {
@@ -58,7 +61,7 @@ async def join(conn: AsyncConnection, wanted: Wanted) -> str:
             })
         if found is not None:
             return str(found)
-    raise LeaseLost(f"the build of {wanted.image} changes hands too fast")
+    return None
 
 
 async def mark(db: Database, build: str, epoch: int, to: BuildState, *, environment: str | None = None, makes: bool = False) -> bool:
@@ -99,7 +102,7 @@ _FINISH = sa.text("""
       lease_owner = NULL, lease_until = NULL, crashes = 0,
       marks = marks || jsonb_build_object(CAST(:state AS text), extract(epoch FROM now())::float8)
     WHERE id = :id AND epoch = :epoch AND state IN ('queued', 'fetching', 'building', 'pushing')
-      AND (:state <> 'cancelled' OR (target = 'cancelled' AND cancel_at <= now()))
+      AND (:state <> 'cancelled' OR target = 'ending')
     RETURNING image, lines, environment
 """).bindparams(sa.bindparam("state", type_=sa.Text))
 _WAITERS = sa.text("SELECT id, build_only FROM launch WHERE build = :id AND state = 'building' ORDER BY id FOR UPDATE")
@@ -113,7 +116,7 @@ _KNOWN = sa.text("""
 async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> list[Move]:
     """End a build as its owner and return the moves of everybody who waited, to be made in the same transaction.
 
-    Raises `LeaseLost` if the row is not ours, or if a cancel was taken back.
+    Raises `LeaseLost` if the row is not ours; for `cancelled` after `give_up` only.
     """
     row = (await conn.execute(_FINISH, {
         "id": build, "epoch": epoch, "state": end.state, "reason": json.dumps(dict(end.reason)) if end.reason else None,
@@ -139,6 +142,19 @@ def _after(launch: str, build_only: bool, image: str, lines: int, end: Finish) -
     else:
         reason = dict(end.reason or {})
     return Move(launch, LaunchState.FAILED, (NewEvent(Kind.FAILED, {"reason": reason, "log_end": lines}),), values={"reason": reason})
+
+
+async def give_up(db: Database, build: str, epoch: int) -> bool:
+    """Make a cancel final, as the build's owner, once its grace has passed: from here on nobody joins.
+
+    False if somebody wants the build again. Only then may its run be stopped, and only then may the row say `cancelled`.
+    """
+    rows = await db.rows(sa.text("""
+        UPDATE build SET target = 'ending' WHERE id = :id AND epoch = :epoch
+          AND state IN ('queued', 'fetching', 'building', 'pushing') AND target IN ('cancelled', 'ending') AND cancel_at <= now()
+        RETURNING id
+    """), {"id": build, "epoch": epoch})
+    return bool(rows)
 
 
 async def retry(db: Database, build: str, epoch: int, delay: float) -> None:

@@ -16,6 +16,10 @@ from services.runtimes.base import Presence
 from services.states import LaunchState
 
 
+class _AskAgain(Exception):
+    """The image has just been made, or its cancelled build is just being stopped."""
+
+
 class Settled(StrEnum):
     """What became of the launch."""
 
@@ -57,16 +61,17 @@ async def settle(teller: Teller, found: Resolution, presence: Presence) -> Settl
     there = presence is Presence.YES and not found.wanted.rebuild
     moves = [_found(found) if there else _joined(found, "")]
 
-    async def work(conn: AsyncConnection) -> dict[str, list[StoredEvent]] | None:
+    async def work(conn: AsyncConnection) -> dict[str, list[StoredEvent]]:
         if there:
             await conn.execute(_SEEN, {"name": found.wanted.image})
         else:
             build = await join(conn, found.wanted)
+            if build is None:
+                raise _AskAgain
             row = (await conn.execute(_IMAGE, {"name": found.wanted.image, "launch": found.launch})).one_or_none()
             if row is not None and row.fresh and not row.gone and not found.wanted.rebuild:
                 # Its build ended between the look into the store and this lock; a fresh look will find it.
-                await conn.rollback()
-                return None
+                raise _AskAgain
             if row is not None and not found.wanted.rebuild:
                 await conn.execute(_VANISHED, {"name": found.wanted.image})
             moves[0] = _joined(found, build)
@@ -75,8 +80,9 @@ async def settle(teller: Teller, found: Resolution, presence: Presence) -> Settl
             raise LeaseLost(f"launch {found.launch[:12]} has another owner or another state")
         return moved
 
-    moved = await teller.db.run(work)
-    if moved is None:
+    try:
+        moved = await teller.db.run(work)
+    except _AskAgain:
         return Settled.AGAIN
     teller.told(moves, moved)
     return Settled.FOUND if there else Settled.JOINED
