@@ -83,7 +83,7 @@ class Hub:
                 if user.server.ready:
                     return Started.READY
                 return Started.PENDING if user.server.pending == "spawn" else Started.BUSY
-            raise await self._why(name) or _refusal(reply)
+            raise await self.why(name) or _refusal(reply)
         raise _refusal(reply)
 
     async def progress(self, name: str) -> AsyncGenerator[Progress, None]:
@@ -104,6 +104,14 @@ class Hub:
                         async with asyncio.timeout(0.5):
                             await anext(events, None)
                 yield step
+
+    async def why(self, name: str) -> LaunchFailed | None:
+        """The error of a start that has failed; None if the hub knows of none. It tells it as the last of the progress."""
+        async with aclosing(self.progress(name)) as steps:
+            async for step in steps:
+                if step.failed:
+                    return failure_of(step)
+        return None
 
     async def user(self, name: str) -> User | None:
         """The user with the state of the server; None if there is none of this name."""
@@ -155,14 +163,6 @@ class Hub:
         if reply.status not in statuses:
             raise _refusal(reply)
         return reply
-
-    async def _why(self, name: str) -> DockyardError | None:
-        """The error of a start that failed before its request was answered, as the progress tells it."""
-        async with aclosing(self.progress(name)) as steps:
-            async for step in steps:
-                if step.failed:
-                    return failure_of(step)
-        return None
 
 
 def failure_of(step: Progress) -> LaunchFailed:

@@ -101,7 +101,8 @@ async def follow(hub: Hub, name: str) -> AsyncGenerator[Progress, None]:
         again = True
         user = await patiently(lambda: hub.user(name))
         if user is None or user.server is None:
-            raise LaunchFailed("The server was gone before it was ready.", retryable=True)
+            gone = LaunchFailed("The server was gone before it was ready.", retryable=True)
+            raise await patiently(lambda: hub.why(name)) or gone
         if user.server.ready:
             yield Progress("Server ready.", 100, ready=True, url=user.server.url)
             return
