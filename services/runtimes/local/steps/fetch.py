@@ -8,6 +8,7 @@ about addresses. No configuration but our own is read and no hook runs, so nothi
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -121,10 +122,12 @@ class Fetch:
             try:
                 self.git("submodule", "--quiet", "update", "--init", "--recursive", "--jobs=4")
             except Refused as refused:
-                failure = self.failure(refused.said)
-                named = re.search(r"(?:into submodule path|submodule path) '([^']{1,200})'", refused.said)
-                which = f"The submodule {named[1]}" if named else "A submodule"
-                raise Failure(f"{which} could not be fetched: {failure.reason}", failure.hint, retryable=failure.retryable) from refused
+                named = re.search(r"submodule path '([^']{1,400})'", refused.said)
+                which = f"The submodule {named[1].removeprefix(HOME + '/')}" if named else "A submodule"
+                address = re.search(r"clone of '([^']+)'", refused.said)
+                failure = self.failure(refused.said, address[1] if address else "")
+                reason = f"{which} could not be fetched: {failure.reason}"
+                raise Failure(reason, failure.hint, retryable=failure.retryable) from refused
 
     def large_files(self) -> None:
         """Replace pointers of Git LFS by the files, where git-lfs is installed."""
@@ -148,7 +151,7 @@ class Fetch:
         """Run git within the limits; what it prints. Raises `Refused` with what it says, or `Failure`."""
         process = subprocess.Popen(
             ["git", *CONFIG, *arguments], cwd=HOME, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, errors="replace",
+            stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         wait = 0.05
         while True:
@@ -162,7 +165,7 @@ class Fetch:
             big = size(HOME, self.bytes) > self.bytes
             wait = max(wait, 10 * (time.monotonic() - began))  # a walk may take long in a big tree
             if late or big:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # its transport runs in a process of its own
                 process.communicate()
                 if not late:
                     raise self.too_big()
@@ -189,12 +192,14 @@ class Fetch:
             "Keep big data elsewhere and download it in the notebook, or ask the operator to raise local.repository_bytes.",
         )
 
-    def failure(self, said: str) -> Failure:
-        """What went wrong, from what git says."""
-        host = urlsplit(self.url).hostname or ""
-        low = said.lower()
-        refusal = self.refused_by_egress() if re.search(r"\b470\b|proxy|refused|forbidden address", low) else ""
-        if refusal:
+    def failure(self, said: str, url: str = "") -> Failure:
+        """What went wrong with the repository (or with the submodule at `url`), from what git says."""
+        url = url or self.url
+        host, low = urlsplit(url).hostname or "", said.lower()
+        if "not allowed" in low and "transport" in low:
+            return Failure("It uses a protocol that is not allowed; http, https and git are.")
+        if re.search(r"\b470\b|proxy", low):
+            refusal = refused_by_egress(url) or f"{host} redirects to an address that may not be fetched."
             return Failure(refusal, "Links may only lead to places that this service may connect to.")
         if re.search(r"couldn't find remote ref|not our ref|no such (remote )?ref", low):
             return Failure(f"The repository has no commit {self.commit[:12]} and no {self.ref or 'HEAD'}.")
@@ -202,27 +207,24 @@ class Fetch:
             return Failure(f"{host} refuses access to the repository.", "It is private, or the link is wrong.")
         if re.search(r"not found|\b404\b|does not exist|not exported|not appear to be a git repository", low):
             return Failure(f"There is no repository at this address on {host}.", "Check the link; it may also be private.")
-        if "not allowed" in low and "transport" in low:
-            return Failure("It uses a protocol that is not allowed; http, https and git are.")
         return Failure(f"{host} cannot be reached ({_last(said)}).", "Try again later.", retryable=True)
 
-    def refused_by_egress(self) -> str:
-        """Ask the egress proxy for the sentence with which it refuses the host of the repository; "" if it does not."""
-        parts = urlsplit(self.url)
-        port = parts.port or {"https": 443, "git": 9418}.get(parts.scheme, 80)
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as proxy:
-            proxy.settimeout(5)
-            proxy.connect("/run/egress.sock")
-            proxy.sendall(f"CONNECT {parts.hostname}:{port} HTTP/1.1\r\n\r\n".encode())
-            answer = b""
-            while len(answer) < 4096 and (data := proxy.recv(4096)):
-                answer += data
-                if answer.startswith(b"HTTP/1.1 200"):
-                    return ""
-            head, _, body = answer.partition(b"\r\n\r\n")
-            if b" 470 " in head.split(b"\r\n", 1)[0]:
-                return body.decode(errors="replace").strip()
-        return ""
+
+def refused_by_egress(url: str) -> str:
+    """Ask the egress proxy for the sentence with which it refuses the host of an address; "" if it does not."""
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "git": 9418}.get(parts.scheme, 80)
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as proxy:
+        proxy.settimeout(5)
+        proxy.connect("/run/egress.sock")
+        proxy.sendall(f"CONNECT {parts.hostname}:{port} HTTP/1.1\r\n\r\n".encode())
+        answer = b""
+        while len(answer) < 4096 and not answer.startswith(b"HTTP/1.1 200") and (data := proxy.recv(4096)):
+            answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if b" 470 " in head.split(b"\r\n", 1)[0]:
+            return body.decode(errors="replace").strip()
+    return ""
 
 
 class Refused(Exception):

@@ -1,8 +1,7 @@
 """One home for the tests of this folder, git repositories that are really served, and the reason where nothing can run."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 

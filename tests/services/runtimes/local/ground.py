@@ -65,8 +65,8 @@ class Ground:
     def workshop(self, **values: str) -> Workshop:
         """A workshop on this home, with settings of its own."""
         settings = self._load(values) if values else self.settings
-        environ = {name: value for name, value in os.environ.items() if name in ("SSL_CERT_FILE",)}
-        return Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, {**environ, "UV_DEFAULT_INDEX": self.index.url})
+        environ = {"UV_DEFAULT_INDEX": self.index.url}
+        return Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, environ)
 
     def job(self, url: str, commit: str, *, image: str = "", ref: str = "", no_cache: bool = False) -> BuildJob:
         """An attempt at a build."""
@@ -96,11 +96,12 @@ def ground(**values: str) -> Iterator[Ground]:
     index.wheel("tinyjupyter", "1.0")
     found = Ground(root, index, **values)
     env = {name: value for name, value in os.environ.items() if not name.startswith("DOCKYARD_")} | {
-        "DOCKYARD_HOME_PATH": str(root), "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_EGRESS_REFUSED": "127.0.0.1:9", "PYTHONPATH": str(ROOT),
+        "DOCKYARD_HOME_PATH": str(root), "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_EGRESS_REFUSED": "127.0.0.1:9",
+        "PYTHONPATH": str(ROOT),
     }
-    log = root / "egress.log"
+    log, command = root / "egress.log", [sys.executable, "-m", "services.runtimes.local.egress_proxy"]
     with log.open("wb") as output:
-        proxy = subprocess.Popen([sys.executable, "-m", "services.runtimes.local.egress_proxy"], env=env, stdout=output, stderr=output, cwd=ROOT)
+        proxy = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=ROOT)
     try:
         until = time.monotonic() + 30
         while not all((root / f"run/egress/{name}.sock").exists() for name in ("fetch", "build", "server")):
@@ -113,3 +114,19 @@ def ground(**values: str) -> Iterator[Ground]:
         proxy.terminate()
         proxy.wait()
         remove(root)
+
+
+_NEXT = iter(range(1000))
+
+
+def environments(home: Ground) -> set[str]:
+    """The keys in the store."""
+    directory = home.root / "local/environments"
+    return {path.name for path in directory.iterdir()} if directory.exists() else set()
+
+
+def fresh(home: Ground) -> str:
+    """The name of a package that no environment has yet."""
+    name = f"fresh{next(_NEXT)}"
+    home.index.wheel(name)
+    return name

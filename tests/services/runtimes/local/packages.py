@@ -22,7 +22,15 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         file.writestr(info + "/RECORD", "")
     return name
 '''
-PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n[project]\nname = "{name}"\nversion = "{version}"\n'
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "{name}"
+version = "{version}"
+"""
 
 
 def package_files(name: str, version: str = "1.0", hook: str = "") -> dict[str, str]:
@@ -48,7 +56,8 @@ class Index:
         content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
             f"Requires-Dist: {one}\n" for one in requires)
         content[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        content[f"{info}/RECORD"] = "".join(f"{path},{_digest(text)},{len(text)}\n" for path, text in content.items()) + f"{info}/RECORD,,\n"
+        record = [f"{path},{_digest(text)},{len(text)}\n" for path, text in content.items()]
+        content[f"{info}/RECORD"] = "".join(record) + f"{info}/RECORD,,\n"
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w") as file:
             for path, text in content.items():

@@ -90,6 +90,11 @@ def syscall(name, *args):  # type: ignore[no-untyped-def]
     return "done" if result >= 0 else os.strerror(ctypes.get_errno())
 
 
+def text(path):  # type: ignore[no-untyped-def]
+    with open(path) as file:
+        return file.read()
+
+
 told = {
     "status": status(),
     "environment": dict(os.environ),
@@ -99,13 +104,13 @@ told = {
     "run": readable("/run"),
     "srv": readable("/srv"),
     "dev": readable("/dev"),
-    "processes": [open(f"/proc/{pid}/cmdline").read().split("\0")[0].rsplit("/", 1)[-1] for pid in os.listdir("/proc") if pid.isdigit()],
-    "mounts": sorted({line.split()[1] for line in open("/proc/mounts")}),
-    "accounts": [line.split(":")[0] for line in open("/etc/passwd")],
-    "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
+    "processes": [text(f"/proc/{pid}/cmdline").split("\0")[0].rsplit("/", 1)[-1] for pid in os.listdir("/proc") if pid.isdigit()],
+    "mounts": sorted({line.split()[1] for line in text("/proc/mounts").splitlines()}),
+    "accounts": [line.split(":")[0] for line in text("/etc/passwd").splitlines()],
+    "interfaces": [line.split(":")[0].strip() for line in text("/proc/net/dev").splitlines() if ":" in line],
     "writable": writable("/"),
     "sockets": sockets(),
-    "abstract": [line.split()[-1] for line in open("/proc/net/unix") if "@" in line],
+    "abstract": [line.split()[-1] for line in text("/proc/net/unix").splitlines() if "@" in line],
     "hidden": {path: os.path.exists(path) for path in sys.argv[2:]},
     "loopback": reach(socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))),
     "outside": reach(socket.AF_INET, ("192.0.2.1", 80)),
@@ -119,7 +124,6 @@ told = {
     "chroot": attempt(os.chroot, "/tmp"),
     "mknod": attempt(os.mknod, "/tmp/device", 0o60600, os.makedev(8, 0)),
     "calls": {name: syscall(name, 0, 0, 0, 0, 0) for name in ("keyctl", "bpf", "io_uring_setup", "perf_event_open", "mount")},
-    "limits": {name: open("/proc/self/limits").read().count(name) for name in ("Max processes",)},
-    "venv": attempt(lambda: open("/srv/venv/probe", "w").close()),
+    "venv": attempt(lambda: os.close(os.open("/srv/venv/probe", os.O_CREAT | os.O_WRONLY))),
 }
 print("PROBE" + json.dumps(told))

@@ -1,39 +1,19 @@
-"""Real builds: what is built and what is not, failures with their sentences, kills, and what one build can do to another."""
+"""Real builds: what is built and what is not, and failures with their sentences."""
 
-import asyncio
 import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from services.runtimes.base import Exit, Lines, Plan, Presence
-from services.runtimes.local.builder import LocalBuilder
-from services.runtimes.local.detached import Running, status
-from services.runtimes.local.limits import descendants
-from tests.gitrepo import Executable, Repo
-from tests.services.runtimes.local.ground import Built, Ground
+from services.runtimes.base import Exit, Presence
+from tests.gitrepo import Repo
+from tests.services.runtimes.local.ground import Ground, environments, fresh
 from tests.services.runtimes.local.packages import package_files
-
-NEXT = iter(range(1000))
-
-
-def environments(home: Ground) -> set[str]:
-    return {path.name for path in (home.root / "local/environments").iterdir()}
-
-
-def fresh(home: Ground) -> str:
-    """The name of a package that no environment has yet."""
-    name = f"fresh{next(NEXT)}"
-    home.index.wheel(name)
-    return name
 
 
 async def test_a_repository_becomes_an_image(home: Ground, repo: Repo, url: str) -> None:
     name = fresh(home)
-    built = await home.build(home.job(url, repo.commit({"requirements.txt": f"{name}\n", "x.ipynb": "{}", "start": "#!/bin/sh\nexec \"$@\"\n"})))
+    commit = repo.commit({"requirements.txt": f"{name}\n", "x.ipynb": "{}", "start": "#!/bin/sh\nexec \"$@\"\n"})
+    built = await home.build(home.job(url, commit))
     assert built.exit == Exit(ok=True, facts={"environment": built.plan.environment, "reused": "no"}), built.text
     record = home.workshop().images.open(built.job.image)
     assert sorted(path.name for path in record.content.iterdir()) == [".git", "requirements.txt", "start", "x.ipynb"]
@@ -107,7 +87,8 @@ async def test_post_build_writes_into_home_and_environment(home: Ground, repo: R
 
 
 @pytest.mark.parametrize(("files", "reason"), [
-    ({"requirements.txt": "tinyjupyter\nno-such-thing\n"}, "pip could not find a package named 'no-such-thing' (requirements.txt, line 2)."),
+    ({"requirements.txt": "tinyjupyter\nno-such-thing\n"},
+     "pip could not find a package named 'no-such-thing' (requirements.txt, line 2)."),
     ({"requirements.txt": "tinyjupyter==7"}, "pip could not find tinyjupyter==7 (requirements.txt, line 1)."),
     ({"binder/postBuild": "#!/bin/sh\necho no\nexit 3\n"}, "postBuild ended with status 3."),
     ({"postBuild": "#!/bin/sh\nkill -9 $$\n"}, "postBuild was ended by signal SIGKILL."),
@@ -115,12 +96,13 @@ async def test_post_build_writes_into_home_and_environment(home: Ground, repo: R
     ({"apt.txt": "tree"}, "apt.txt asks for system packages (tree), which the runtime local cannot install."),
     ({"runtime.txt": "python-3.4"}, "runtime.txt asks for Python 3.4, which is not installed on this machine"),
     ({"requirements.txt": "-r ../x"}, "requirements.txt, line 1 leads out of the repository (../x)."),
-    ({"environment.yml": "dependencies:\n- gdal"}, "environment.yml asks for gdal, which only conda has, and conda's channels do not answer here."),
+    ({"environment.yml": "dependencies:\n- gdal"},
+     "environment.yml asks for gdal, which only conda has, and conda's channels do not answer here."),
     ({"requirements.txt": "git+http://127.0.0.1:1/x.git"}, "A package could not be fetched with git (http://127.0.0.1:1/x.git)."),
     ({"setup.py": "raise SystemExit('broken')", "pyproject.toml": package_files("x")["pyproject.toml"]}, "x could not be built"),
 ])
 async def test_failures_say_why(files: dict[str, str], reason: str, home: Ground, repo: Repo, url: str) -> None:
-    before = environments(home) if (home.root / "local/environments").exists() else set()
+    before = environments(home)
     built = await home.build(home.job(url, repo.commit(dict(files))))
     assert not built.exit.ok
     assert built.exit.reason.startswith(reason), built.exit.reason + built.text
@@ -153,168 +135,3 @@ async def test_old_environments_without_fixed_versions_are_resolved_anew(home: G
     later = home.workshop(DOCKYARD_BUILDS_ENVIRONMENT_DAYS="0.0000001")
     assert (await home.build(home.job(url, loose), later)).exit.facts["reused"] == "no"
     assert (await home.build(home.job(url, fixed), later)).exit.facts["reused"] == "yes"
-
-
-SLOW = "#!/bin/bash\nfor i in $(seq 1 40); do echo line $i; sleep 0.05; done\n"
-
-
-async def test_a_build_outlives_whoever_follows_it(home: Ground, repo: Repo, url: str) -> None:
-    """kill -9 of the following process: the same process of the build is found, the log goes on at the next line."""
-    job = home.job(url, repo.commit({"postBuild": SLOW}))
-    program = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom services.runtimes.base import BuildJob, Plan, Lines\n"
-        "from services.runtimes.local.builder import LocalBuilder\nfrom tests.services.runtimes.local.ground import Ground\n"
-        "from tests.services.runtimes.local.packages import Index\n"
-        "root = Path(sys.argv[1]); home = Ground(root, Index(root / 'index')); builder = LocalBuilder(home.workshop())\n"
-        "job = BuildJob(*sys.argv[2:3], 1, *sys.argv[3:])\n"
-        "async def main():\n    await builder.start(job)\n    async for item in builder.follow(job, 1):\n"
-        "        if isinstance(item, Plan): await builder.proceed(job, False)\n"
-        "        if isinstance(item, Lines):\n            for line in item.lines: print(line.message, end='', flush=True)\n"
-        "asyncio.run(main())\n"
-    )
-    follower = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, str(home.root), job.id, job.image, job.provider, job.repo_url, job.commit,
-        stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[4],
-    )
-    assert follower.stdout is not None
-    seen = []
-    async for line in follower.stdout:
-        seen.append(line.decode())
-        if line == b"line 5\n":
-            break
-    run = home.root / "local/builds" / job.handle / "post"
-    before = status(run)
-    follower.kill()
-    await follower.wait()
-    builder, found = LocalBuilder(home.workshop()), Built(job)
-    await builder.start(job)
-    assert isinstance(before, Running)
-    assert status(run) == before, "the build's process is another one"
-    async for item in builder.follow(job, 1):
-        found.items.append(item)
-    assert found.exit.ok, found.text
-    assert found.text.startswith("".join(seen))
-    assert [line.message for line in found.lines if line.message.startswith("line ")] == [f"line {i}\n" for i in range(1, 41)]
-    later = [item async for item in builder.follow(job, len(seen) + 1)]
-    first = next(item for item in later if isinstance(item, Lines))
-    assert (first.first, first.lines[0].message) == (len(seen) + 1, "line 6\n")
-    await builder.remove(job.handle)
-
-
-async def test_a_stopped_build_leaves_no_process(home: Ground, repo: Repo, url: str) -> None:
-    job = home.job(url, repo.commit({"postBuild": "#!/bin/sh\nsetsid sleep 1000 &\ntrap '' TERM\necho waiting\nwhile :; do sleep 1000; done\n"}))
-    builder = LocalBuilder(home.workshop())
-    await builder.start(job)
-    async for item in builder.follow(job, 1):
-        if isinstance(item, Plan):
-            await builder.proceed(job, False)
-        if isinstance(item, Lines) and "waiting\n" in [line.message for line in item.lines]:
-            break
-    assert await builder.running() == [job.handle]
-    found = status(home.root / "local/builds" / job.handle / "post")
-    assert isinstance(found, Running)
-    below = descendants(found.pid)
-    assert len(below) >= 4
-    await builder.stop(job)
-    assert await builder.running() == []
-    assert not [pid for pid in below if os.path.exists(f"/proc/{pid}")]
-    last = [item async for item in builder.follow(job, 1)][-1]
-    assert isinstance(last, Exit)
-    assert (last.reason, last.retryable) == ("postBuild was stopped along with the service.", True)
-    await builder.remove(job.handle)
-
-
-async def test_a_killed_shim_takes_everything_along(home: Ground, repo: Repo, url: str) -> None:
-    job = home.job(url, repo.commit({"postBuild": "#!/bin/sh\necho waiting\nsleep 1000\n"}))
-    builder, last = LocalBuilder(home.workshop()), None
-    await builder.start(job)
-    below: list[int] = []
-    async for item in builder.follow(job, 1):
-        if isinstance(item, Plan):
-            await builder.proceed(job, False)
-        if isinstance(item, Lines) and "waiting\n" in [line.message for line in item.lines]:
-            found = status(home.root / "local/builds" / job.handle / "post")
-            assert isinstance(found, Running)
-            below = descendants(found.pid)
-            os.kill(found.pid, signal.SIGKILL)
-        last = item
-    assert isinstance(last, Exit)
-    assert (last.reason, last.retryable) == ("postBuild was killed from outside, or the machine was restarted.", True)
-    for pid in below:
-        for _ in range(200):
-            if not os.path.exists(f"/proc/{pid}"):
-                break
-            await asyncio.sleep(0.02)
-        assert not os.path.exists(f"/proc/{pid}")
-    await builder.remove(job.handle)
-
-
-async def test_what_runs_in_one_build_does_not_reach_another(home: Ground, repo: Repo, url: str) -> None:
-    """A package that poisons whatever cache and environment it can write leaves the next repository as it was."""
-    hook = (
-        "for base in (os.environ.get('UV_CACHE_DIR', '/run/cache'), '/run/cache', '/srv/venv', '/home/jovyan'):\n"
-        "    for path, names, files in os.walk(base):\n"
-        "        for file in files:\n"
-        "            if file in ('tinyjupyter.py', 'victim.py'):\n"
-        "                try: os.chmod(os.path.join(path, file), 0o666); open(os.path.join(path, file), 'w').write('VERSION = \"poisoned\"\\n')\n"
-        "                except OSError: pass\n"
-    )
-    home.index.wheel("victim")
-    home.index.source("attacker", hook=hook)
-    assert (await home.build(home.job(url, repo.commit({"requirements.txt": "victim\n"})))).exit.ok
-    attack = await home.build(home.job(url, repo.commit({"requirements.txt": "victim\nattacker\n"})))
-    assert attack.exit.ok, attack.text + attack.exit.reason
-    name = fresh(home)
-    after = await home.build(home.job(url, repo.commit({"requirements.txt": f"victim\n{name}\n"})))
-    venv = home.workshop().images.open(after.job.image).environment.venv
-    for package in ("victim", "tinyjupyter"):
-        assert next(venv.glob(f"lib/python3*/site-packages/{package}.py")).read_text() == "VERSION = '1.0'\n"
-    everywhere = subprocess.run(["grep", "-rl", "poisoned", str(home.root / "local/cache")], capture_output=True, text=True, check=False)
-    assert everywhere.stdout == ""
-
-
-async def test_a_flood_is_cut_with_a_notice_and_then_stopped(home: Ground, repo: Repo, url: str) -> None:
-    workshop = home.workshop(DOCKYARD_BUILDS_LOG_BYTES="20000")
-    cut = await home.build(home.job(url, repo.commit({"postBuild": "#!/bin/sh\nseq 10000 19999\n"})), workshop)
-    assert cut.exit.ok
-    assert cut.lines[-1].message == "The log is longer than 20,000 bytes; the rest is left out.\n"
-    assert len(cut.text) < 21000
-    flood = await home.build(home.job(url, repo.commit({"postBuild": "#!/bin/sh\nyes\n"})), workshop)
-    assert flood.exit.reason == "postBuild wrote more than 0.305 MiB of log and was stopped."
-
-
-@pytest.mark.parametrize(("setting", "value", "script", "reason"), [
-    ("BUILDS_TIMEOUT", "4", "sleep 1000", "postBuild took longer than"),
-    ("LOCAL_BUILD_IDLE", "1", "sleep 1000", "postBuild said nothing for 1 seconds and was stopped."),
-    ("LOCAL_BUILD_MEMORY", str(100 << 20), "exec python -c 'x = bytearray(400 << 20)'", "postBuild used more memory than it may (100 MiB) and was stopped."),
-    ("LOCAL_FILE_BYTES", str(50 << 20), "exec dd if=/dev/zero of=big bs=1M count=60", "postBuild wrote a file of more than 50 MiB, which it may not."),
-    ("LOCAL_BUILD_BYTES", str(60 << 20), "for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=f$i bs=1M count=10; sleep 0.3; done; sleep 1000",
-     "postBuild took more disk than it may (60 MiB) and was stopped."),
-    ("LOCAL_BUILD_PROCESSES", "20", "for i in $(seq 100); do sleep 100 & done; wait", "postBuild"),
-])
-async def test_limits_end_a_build_with_a_sentence(setting: str, value: str, script: str, reason: str, home: Ground, repo: Repo, url: str) -> None:
-    job = home.job(url, repo.commit({"postBuild": f"#!/bin/sh\n{script}\n"}))
-    built = await home.build(job, home.workshop(**{f"DOCKYARD_{setting}": value}))
-    assert not built.exit.ok
-    assert built.exit.reason.startswith(reason), built.exit.reason + built.text[-500:]
-
-
-async def test_names_and_modes_made_to_hurt(home: Ground, repo: Repo, url: str) -> None:
-    """What postBuild leaves is taken in and removed again whatever it is called and however deep it lies."""
-    script = (
-        "#!/bin/bash\nmkdir -p closed/inside; echo x > closed/inside/y; chmod 000 closed/inside; chmod 000 closed\n"
-        "python -c 'import os; [(os.mkdir(\"d\"), os.chdir(\"d\")) for _ in range(1500)]'\n"
-        "touch -- '-rf' $'new\\nline' $'\\xff\\xfe'; mkfifo pipe; ln -s /etc/passwd out; chmod 4755 -- '-rf'\n"
-    )
-    job = home.job(url, repo.commit({"postBuild": script, "sub": Executable("x")}))
-    built = await home.build(job)
-    assert built.exit.ok, built.exit.reason + built.text
-    content = home.workshop().images.open(job.image).content
-    names = {name for name in os.listdir(os.fsencode(content))}
-    assert {b"-rf", b"new\nline", b"\xff\xfe", b"out", b"closed"} <= names
-    assert b"pipe" not in names
-    assert (content / "-rf").stat().st_mode & 0o7000 == 0
-    assert os.readlink(content / "out") == "/etc/passwd"
-    await home.workshop().images.remove(job.image)
-    assert not content.exists()
-    assert await home.workshop().images.exists(job.image) is Presence.NO

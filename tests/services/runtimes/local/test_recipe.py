@@ -1,5 +1,6 @@
 """Keys: what makes a new environment, and what does not; and the sentences about it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,6 @@ def test_only_conda_has_it(tmp_path: Path) -> None:
 
 def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
     found = recipe(tmp_path, {"requirements.txt": "-i https://x.org/s\nnumpy==1", "postBuild": ""})
-    import json
-
     assert Recipe.load(json.loads(json.dumps(found.json()))) == found
 
 

@@ -130,13 +130,15 @@ def test_what_joins_the_key(text: str, reads: list[str], builds: bool, pinned: b
 
 @pytest.mark.parametrize(("name", "text", "expected"), [
     ("Pipfile", "[packages]\nnumpy = '*'\npandas = '==2.0'\n[dev-packages]\npytest = '>=7'", ["numpy", "pandas==2.0", "pytest>=7"]),
-    ("Pipfile", "[packages]\na = {version = '>=1', extras = ['x', 'y'], markers = \"os_name == 'posix'\"}", ["a[x,y]>=1 ; (os_name == 'posix')"]),
+    ("Pipfile", "[packages]\na = {version = '>=1', extras = ['x', 'y'], markers = \"os_name == 'posix'\"}",
+     ["a[x,y]>=1 ; (os_name == 'posix')"]),
     ("Pipfile", "[packages]\na = {version = '*', sys_platform = \"== 'linux'\"}", ["a ; (sys_platform == 'linux')"]),
     ("Pipfile", "[packages]\na = {git = 'https://x.org/a.git', ref = 'v1'}", ["a @ git+https://x.org/a.git@v1"]),
     ("Pipfile", "[packages]\na = {path = '.', editable = true}", ["-e /home/jovyan/binder"]),
     ("Pipfile", "[packages]\na = {path = './sub'}", ["/home/jovyan/binder/sub"]),
     ("Pipfile", "[packages]\na = {file = 'https://x.org/a.whl'}", ["a @ https://x.org/a.whl"]),
-    ("Pipfile.lock", '{"default": {"a": {"version": "==1.0", "hashes": ["sha256:x"]}}, "develop": {"b": {"version": "==2", "markers": "x == \'y\'"}}}',
+    ("Pipfile.lock",
+     '{"default": {"a": {"version": "==1.0", "hashes": ["sha256:x"]}}, "develop": {"b": {"version": "==2", "markers": "x == \'y\'"}}}',
      ["a==1.0", "b==2 ; (x == 'y')"]),
 ])
 def test_pipfiles(name: str, text: str, expected: list[str], tmp_path: Path) -> None:

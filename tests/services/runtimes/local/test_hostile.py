@@ -1,0 +1,88 @@
+"""What a repository's code may try against others and against this machine."""
+
+import os
+import subprocess
+
+import pytest
+
+from services.runtimes.base import Presence
+from tests.gitrepo import Executable, Repo
+from tests.services.runtimes.local.ground import Ground, fresh
+
+
+async def test_what_runs_in_one_build_does_not_reach_another(home: Ground, repo: Repo, url: str) -> None:
+    """A package that poisons whatever cache and environment it can write leaves the next repository as it was."""
+    hook = (
+        "for base in (os.environ.get('UV_CACHE_DIR', '/run/cache'), '/run/cache', '/srv/venv', '/home/jovyan'):\n"
+        "    for path, names, files in os.walk(base):\n"
+        "        for file in files:\n"
+        "            if file in ('tinyjupyter.py', 'victim.py'):\n"
+        "                try:\n"
+        "                    os.chmod(os.path.join(path, file), 0o666)\n"
+        "                    open(os.path.join(path, file), 'w').write('VERSION = \"poisoned\"\\n')\n"
+        "                except OSError: pass\n"
+    )
+    home.index.wheel("victim")
+    home.index.source("attacker", hook=hook)
+    assert (await home.build(home.job(url, repo.commit({"requirements.txt": "victim\n"})))).exit.ok
+    attack = await home.build(home.job(url, repo.commit({"requirements.txt": "victim\nattacker\n"})))
+    assert attack.exit.ok, attack.text + attack.exit.reason
+    name = fresh(home)
+    after = await home.build(home.job(url, repo.commit({"requirements.txt": f"victim\n{name}\n"})))
+    venv = home.workshop().images.open(after.job.image).environment.venv
+    for package in ("victim", "tinyjupyter"):
+        assert next(venv.glob(f"lib/python3*/site-packages/{package}.py")).read_text() == "VERSION = '1.0'\n"
+    everywhere = subprocess.run(["grep", "-rl", "poisoned", str(home.root / "local/cache")], capture_output=True, text=True, check=False)
+    assert everywhere.stdout == ""
+
+
+async def test_a_flood_is_cut_with_a_notice_and_then_stopped(home: Ground, repo: Repo, url: str) -> None:
+    workshop = home.workshop(DOCKYARD_BUILDS_LOG_BYTES="20000")
+    cut = await home.build(home.job(url, repo.commit({"postBuild": "#!/bin/sh\nseq 10000 19999\n"})), workshop)
+    assert cut.exit.ok
+    assert cut.lines[-1].message == "The log is longer than 20,000 bytes; the rest is left out.\n"
+    assert len(cut.text) < 21000
+    flood = await home.build(home.job(url, repo.commit({"postBuild": "#!/bin/sh\nyes\n"})), workshop)
+    assert flood.exit.reason == "postBuild wrote more than 0.305 MiB of log and was stopped."
+
+
+@pytest.mark.parametrize(("setting", "value", "script", "reason"), [
+    ("BUILDS_TIMEOUT", "4", "sleep 1000", "postBuild took longer than"),
+    ("LOCAL_BUILD_IDLE", "1", "sleep 1000", "postBuild said nothing for 1 seconds and was stopped."),
+    ("LOCAL_BUILD_MEMORY", str(100 << 20), "exec python -c 'x = bytearray(400 << 20)'",
+     "postBuild used more memory than it may (100 MiB) and was stopped."),
+    ("LOCAL_FILE_BYTES", str(50 << 20), "exec dd if=/dev/zero of=big bs=1M count=60",
+     "postBuild wrote a file of more than 50 MiB, which it may not."),
+    ("LOCAL_BUILD_BYTES", str(60 << 20),
+     "for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=f$i bs=1M count=10; sleep 0.3; done; sleep 1000",
+     "postBuild took more disk than it may (60 MiB) and was stopped."),
+    ("LOCAL_BUILD_PROCESSES", "20", "for i in $(seq 100); do sleep 100 & done; wait", "postBuild"),
+])
+async def test_limits_end_a_build_with_a_sentence(
+    setting: str, value: str, script: str, reason: str, home: Ground, repo: Repo, url: str
+) -> None:
+    job = home.job(url, repo.commit({"postBuild": f"#!/bin/sh\n{script}\n"}))
+    built = await home.build(job, home.workshop(**{f"DOCKYARD_{setting}": value}))
+    assert not built.exit.ok
+    assert built.exit.reason.startswith(reason), built.exit.reason + built.text[-500:]
+
+
+async def test_names_and_modes_made_to_hurt(home: Ground, repo: Repo, url: str) -> None:
+    """What postBuild leaves is taken in and removed again whatever it is called and however deep it lies."""
+    script = (
+        "#!/bin/bash\nmkdir -p closed/inside; echo x > closed/inside/y; chmod 000 closed/inside; chmod 000 closed\n"
+        "python -c 'import os; [(os.mkdir(\"d\"), os.chdir(\"d\")) for _ in range(1500)]'\n"
+        "touch -- '-rf' $'new\\nline' $'\\xff\\xfe'; mkfifo pipe; ln -s /etc/passwd out; chmod 4755 -- '-rf'\n"
+    )
+    job = home.job(url, repo.commit({"postBuild": script, "sub": Executable("x")}))
+    built = await home.build(job)
+    assert built.exit.ok, built.exit.reason + built.text
+    content = home.workshop().images.open(job.image).content
+    names = set(os.listdir(os.fsencode(content)))
+    assert {b"-rf", b"new\nline", b"\xff\xfe", b"out", b"closed"} <= names
+    assert b"pipe" not in names
+    assert (content / "-rf").stat().st_mode & 0o7000 == 0
+    assert os.readlink(content / "out") == "/etc/passwd"
+    await home.workshop().images.remove(job.image)
+    assert not content.exists()
+    assert await home.workshop().images.exists(job.image) is Presence.NO
