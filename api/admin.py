@@ -1,19 +1,24 @@
-"""The admin scope: whoever shows the admin token, as a bearer or in the cookie of the ops page.
+"""The admin scope: whoever shows the admin token as a bearer, or has shown it to the ops page and got a cookie for it.
 
-Tokens are compared in constant time. An empty `auth.admin_token` means that there is no admin. The cookie
-is strict, so no other site's page makes a browser send it, and unreadable for scripts.
+Tokens are compared in constant time. An empty `auth.admin_token` means that there is no admin. Cookies know
+no ports, and user servers may share our host name; so the cookie is sent below `/ops/` only, where no user
+server can be, it runs out, and it is not the token itself but proof of having known it. It is strict, so no
+other site's page makes a browser send it, and unreadable for scripts.
 """
 
 import hashlib
 import hmac
+import time
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from api.problems import Unauthorized
 from api.services import services_of
 from services.errors import Refused
 
-COOKIE = "dockyard-ops"
+_COOKIE = "dockyard-ops"
+_LASTS = 12 * 3600  # seconds
 _SENTENCE = "This needs the admin token, as `Authorization: Bearer …`."
 
 
@@ -28,15 +33,47 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() in ("bearer", "token") else ""
 
 
+def _token(request: Request) -> str:
+    return services_of(request).settings.auth.admin_token.get_secret_value()
+
+
 def is_token(request: Request, given: str) -> bool:
     """Whether a text is the admin token."""
-    return _same(given, services_of(request).settings.auth.admin_token.get_secret_value())
+    return _same(given, _token(request))
+
+
+def _proof(request: Request, until: int) -> str:
+    return services_of(request).secret.derive("ops", f"{until}\n{_token(request)}").hex()
+
+
+def sign_in(request: Request, response: Response) -> None:
+    """Give the browser that has shown the token its cookie."""
+    front = services_of(request).settings.front
+    until = int(time.time()) + _LASTS
+    response.set_cookie(
+        _COOKIE, f"{until}.{_proof(request, until)}", max_age=_LASTS, path=f"{front.base_url}ops", httponly=True, samesite="strict",
+        secure=request.scope["scheme"] == "https",
+    )
+
+
+def sign_out(request: Request, response: Response) -> None:
+    """Take the cookie back."""
+    response.delete_cookie(_COOKIE, path=f"{services_of(request).settings.front.base_url}ops", httponly=True, samesite="strict")
+
+
+def is_signed_in(request: Request) -> bool:
+    """Whether the browser has a cookie of ours that has not run out."""
+    until, _, proof = request.cookies.get(_COOKIE, "").partition(".")
+    if not (until.isascii() and until.isdecimal() and len(until) < 12) or not _token(request):
+        return False
+    return int(until) > time.time() and _same(proof, _proof(request, int(until)))
 
 
 def is_admin(request: Request) -> bool:
-    """Whether the request has the admin scope."""
-    given = bearer(request)
-    return is_token(request, given or request.cookies.get(COOKIE, ""))
+    """Whether the request has the admin scope. The cookie counts below `/ops` only."""
+    if given := bearer(request):
+        return is_token(request, given)
+    return request.scope["path"].startswith("/ops") and is_signed_in(request)
 
 
 def need_admin(request: Request) -> None:

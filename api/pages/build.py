@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from api import shapes
 from api.held import checked_id
+from api.pages.launch import human
 from api.pages.render import page
 from api.pages.story import duration
 from api.services import services_of
@@ -24,7 +25,7 @@ async def build(request: Request, build_id: str) -> Response:
     services = services_of(request)
     body = shapes.build(await read.build(services.teller.db, checked_id(build_id, "build")))
     base = services.settings.front.base_url
-    name = body.repo_url.removeprefix("https://").removeprefix("http://").removesuffix(".git")
+    name = human(body.repo_url)
     took = duration((body.ended_at - body.started_at).total_seconds()) if body.ended_at and body.started_at else ""
     return page(
         request, "build.html", body=body, name=name, took=took, title=f"{_WORDS.get(body.state, 'Building')} · {name}",

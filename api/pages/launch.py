@@ -5,7 +5,6 @@ elsewhere must not start anything on the visitor's machine; from here, or by an 
 at once. Then the page is `/launches/<id>`: the same after a refresh, on a second device, and after the server has gone.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +15,7 @@ from api.accept import Asked, accept, parse
 from api.addresses import opens, server_address, what_opens
 from api.bodies import Launch
 from api.held import checked_id, held
-from api.pages.render import page, templates
+from api.pages.render import page, part
 from api.pages.story import Story, tell
 from api.paths import raw_spec
 from api.services import ApiServices, services_of
@@ -46,10 +45,15 @@ def _frame(services: ApiServices, provider: str, spec: Spec | Launch, raw: str, 
     display = services.providers[provider].display if provider in services.providers else {"displayName": provider}
     base = services.settings.front.base_url
     return {
-        "name": spec.repo or raw, "ref": "" if spec.ref in ("", "HEAD") else spec.ref, "urlpath": urlpath,
+        "name": human(spec.repo or raw), "ref": "" if spec.ref in ("", "HEAD") else spec.ref, "urlpath": urlpath,
         "provider_name": display["displayName"], "social": f"{display['displayName']}: {raw}", "opens": what_opens(urlpath),
         "again": _again(base, provider, raw, urlpath), "again_rebuild": _again(base, provider, raw, urlpath, rebuild="1"),
     }
+
+
+def human(repo: str) -> str:
+    """A repository's name without what nobody says: the protocol, and `.git`."""
+    return repo.removeprefix("https://").removeprefix("http://").removesuffix(".git")
 
 
 def _script(services: ApiServices, **more: Any) -> dict[str, Any]:
@@ -92,7 +96,8 @@ def _status(services: ApiServices, launch: Launch) -> tuple[Story, dict[str, Any
     story = tell(launch)
     frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath)
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
-    return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server, **frame}
+    return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
+                   "origin": _origin(launch), **frame}
 
 
 @router.get("/launches/{launch_id}")
@@ -102,7 +107,7 @@ async def launched(request: Request, launch_id: str) -> Response:
     launch = await held(services, launch_id)
     story, context = _status(services, launch)
     return page(
-        request, "launch.html", icon=story.icon, origin=_origin(launch), config=_script(
+        request, "launch.html", icon=story.icon, config=_script(
             services, id=launch.id, provider=launch.provider, spec=launch.spec, urlpath=launch.urlpath, start=False,
         ), **context,
     )
@@ -118,13 +123,7 @@ async def status(request: Request, launch_id: str) -> Response:
     """The part of the page that changes, for its script."""
     services = services_of(request)
     _, context = _status(services, await held(services, launch_id))
-    base = services.settings.front.base_url
-    html = _fragment(base, context)
-    return Response(html, media_type="text/html; charset=utf-8", headers={"cache-control": "no-store"})
-
-
-def _fragment(base: str, context: Mapping[str, Any]) -> str:
-    return templates.get_template("status.html").render(base=base, static=lambda name: address(base, name), **context)
+    return part(request, "status.html", **context)
 
 
 @router.post("/launches/{launch_id}/end")

@@ -65,6 +65,13 @@ def page(
     })
 
 
+def part(request: Request, template: str, **context: Any) -> Response:
+    """A part of a page, for the script that puts it in place of the one before."""
+    base: str = request.app.state.services.settings.front.base_url
+    html = templates.get_template(template).render(base=base, static=partial(address, base), **context)
+    return HTMLResponse(html, headers={"cache-control": "no-store"})
+
+
 def error_page(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """What went wrong, for somebody who opened a page."""
     title = _TITLES.get(status, "That did not work")

@@ -51,6 +51,7 @@ class Story:
     then: str = ""
     steps: tuple[Step, ...] = ()
     estimate: float | None = None
+    queued: bool = False  # it waits for its turn: the page asks again now and then
     can: frozenset[str] = field(default_factory=frozenset)  # cancel, stop, retry, rebuild, open
 
 
@@ -140,7 +141,8 @@ def tell(launch: Launch) -> Story:
         now, then = "Cancelling.", ""
     return Story(
         state, f"{word} · {name}", icon, sign, now, then, steps_of(launch),
-        launch.estimate_seconds if state in OPEN else None, _can(launch),
+        launch.estimate_seconds if state in OPEN else None,
+        state in ("waiting", "stopping") or launch.build_state == "queued", _can(launch),
     )
 
 

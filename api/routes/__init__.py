@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 
 from api import static_files
-from api.pages import build, home, launch
+from api.pages import build, home, launch, ops
 from api.routes import builds, health, launches, legacy, links, servers
 
 ROUTERS: tuple[APIRouter, ...] = (
     launches.router, builds.router, servers.router, links.router, health.router, launch.router, build.router,
-    static_files.router, legacy.router, home.router,
+    ops.router, static_files.router, legacy.router, home.router,
 )

@@ -37,6 +37,7 @@
     if (status.dataset.title) document.title = status.dataset.title;
     if (status.dataset.icon) at("icon").href = status.dataset.icon;
     if (status.dataset.build) at("log").hidden = false;
+    if (status.dataset.origin) at("origin").href = status.dataset.origin;
     const said = at("now") ?? status.querySelector(".why");
     say([said, said?.parentNode.querySelector(".then, .hint")].map((part) => part?.textContent ?? "").join(" ").trim());
     if (state() === "failed") failed();
@@ -129,6 +130,7 @@
   // --- the stream -----------------------------------------------------------------------------------------------
 
   let soon = 0;
+  let phase = ""; // of the log
   function listen() {
     stream?.close();
     stream = new EventSource(`${base}api/v1/launches/${id}/events`);
@@ -148,6 +150,7 @@
         at("log").hidden = false;
         if (view) view.write(event.message ?? ""); else lines.push(event.message ?? "");
         show(event.message ?? "");
+        if (event.phase !== phase) { phase = event.phase; soon ||= setTimeout(() => { soon = 0; refresh(); }, 400); }
       }
     };
     stream.onerror = () => {
@@ -199,7 +202,7 @@
   });
 
   setInterval(tick, 1000);
-  setInterval(() => { if (id && ["waiting", "stopping"].includes(state()) && !document.hidden) refresh(); }, 4000);
+  setInterval(() => { if (id && "poll" in at("status").dataset && !document.hidden) refresh(); }, 4000);
   document.addEventListener("visibilitychange", () => { if (id && !document.hidden && !ended()) refresh(); });
   if (id) {
     follow();

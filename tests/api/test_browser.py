@@ -309,6 +309,14 @@ async def test_axe_finds_nothing(live, chromium, axe, scheme):
         await page.evaluate(axe)
         result = await page.evaluate("axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })")
         found[path] = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in result["violations"]]
+    await page.goto(live.at("/ops"))
+    await page.evaluate(axe)
+    rules = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })"
+    await page.get_by_label("Admin token").fill("the-admin-token-of-the-tests")
+    await page.get_by_role("button", name="Open").click()
+    await page.get_by_role("heading", name="Launches").wait_for()
+    await page.evaluate(axe)
+    found["/ops"] = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in (await page.evaluate(rules))["violations"]]
     await context.close()
     assert {path: rules for path, rules in found.items() if rules} == {}
 
