@@ -27,4 +27,4 @@ class RememberingProxy(Proxy):  # type: ignore[misc]
 
 
 c.JupyterHub.proxy_class = RememberingProxy
-c.JupyterHub.concurrent_spawn_limit = 40
+c.JupyterHub.concurrent_spawn_limit = 10

@@ -127,19 +127,19 @@ async def test_deadline_ends_the_attempt(hub: Hub) -> None:
 
 
 async def test_full_hub_says_when_to_come_back(hub: Hub) -> None:
-    names = [new_name() for _ in range(60)]
+    names = [new_name() for _ in range(15)]
     results = await asyncio.gather(
         *(Listener().spawn(hub, name, options(delay=3)) for name in names), return_exceptions=True
     )
     refused = [result for result in results if isinstance(result, Overloaded)]
-    assert len(refused) == 20  # the limit of these tests is 40
+    assert len(refused) == 5  # the limit of these tests is 10
     assert all(error.retry_after >= 1 and error.retryable for error in refused)
-    assert sum(isinstance(result, str) for result in results) == 40
+    assert sum(isinstance(result, str) for result in results) == 10
     await asyncio.gather(*(hub.remove(name) for name in names))
 
 
 async def test_all_users_are_listed_page_by_page(hub: Hub) -> None:
-    names = [new_name() for _ in range(230)]
+    names = [new_name() for _ in range(205)]  # a page has 200 at most
     for name in names:
         await hub.create_user(name)
     listed = [user.name async for user in hub.users()]
@@ -150,7 +150,7 @@ async def test_all_users_are_listed_page_by_page(hub: Hub) -> None:
         ready = step.ready
     assert ready
     assert [user.name async for user in hub.users(active=True)] == [names[7]]
-    await asyncio.gather(*(hub.remove(name) for name in names))
+    await hub.remove(names[7])
 
 
 async def test_user_of_a_pending_server_can_be_removed(hub: Hub) -> None:
