@@ -82,6 +82,10 @@ elif settings.runtime.name == "kubernetes":
     from deploy.hub.kube_spawner import configure
 
     configure(c, settings)
+elif settings.runtime.name == "docker":
+    from deploy.hub import docker_spawner
+
+    docker_spawner.configure(c)
 elif settings.runtime.name == "fake":
     c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
     c.TrivialSpawner.directory = str(directory)

@@ -30,13 +30,24 @@ async def file_of(engine: Engine, handle: str, path: str) -> AsyncIterator[bytes
 
 
 async def push(engine: Engine, registry: Registry, handle: str, name: str) -> str:
-    """Push what a contained build has left, as `name`; its digest. Blobs that the registry has are not sent."""
+    """Push what a contained build has left, as `name`; its digest. Blobs that the registry has are not sent.
+
+    Layers of shared base images go to a repository of their own, once, and are made known in the image's from there.
+    """
     image = Reference.parse(name)
+    bases = f"{image.repository.rpartition('/')[0]}/bases".removeprefix("/")
     found = await described(engine, handle, "out/image.json")
     if found is None:
         raise NothingBuilt("The build container has no image.")
     for blob in (found["config"], *found["layers"]):
-        await registry.upload(image.repository, blob["digest"], blob["size"], partial(file_of, engine, handle, blob["file"]))
+        begin = partial(file_of, engine, handle, blob["file"])
+        if not blob.get("squeezed", True):
+            if await registry.has_blob(image.repository, blob["digest"]):
+                continue
+            await registry.upload(bases, blob["digest"], blob["size"], begin)
+            if await registry.mount(image.repository, blob["digest"], bases):
+                continue
+        await registry.upload(image.repository, blob["digest"], blob["size"], begin)
     manifest = {
         "schemaVersion": 2, "mediaType": _MANIFEST,
         "config": {"mediaType": _CONFIG, "digest": found["config"]["digest"], "size": found["config"]["size"]},
