@@ -65,6 +65,7 @@ class LogWriter:
         self._tail: deque[str] = deque(maxlen=_TAIL)
         self._lock = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
+        self._writes: set[asyncio.Task[int]] = set()
         self._failed: BaseException | None = None
         self._dirty = False
 
@@ -111,7 +112,21 @@ class LogWriter:
             self._failed = error
 
     async def flush(self) -> int:
-        """Store everything that was taken; the number of the last stored line. Raises `LeaseLost`."""
+        """Store everything that was taken; the number of the last stored line. Raises `LeaseLost`.
+
+        Whoever waits here may be cancelled: the write goes on, for the lines that it has taken are nowhere else.
+        """
+        write = asyncio.create_task(self._write())
+        self._writes.add(write)
+        write.add_done_callback(self._written)
+        return await asyncio.shield(write)
+
+    def _written(self, write: "asyncio.Task[int]") -> None:
+        self._writes.discard(write)
+        if not write.cancelled() and write.exception() is not None:
+            self._failed = write.exception()
+
+    async def _write(self) -> int:
         async with self._lock:
             pending, self._pending, self._pending_size = self._pending, [], 0
             self._dirty = False

@@ -1,5 +1,6 @@
 """A build's log: chunks, positions, owners, floods."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -40,6 +41,12 @@ def writer(db: Database, wake: Wake, epoch: int = 3, **more: int) -> LogWriter:
 
 def some(*words: str) -> list[LogLine]:
     return [LogLine("building", word) for word in words]
+
+
+async def waits_for_a_lock(db: Database) -> None:
+    statement = sa.text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    while not await db.rows(statement):
+        await asyncio.sleep(0.01)
 
 
 async def stored(db: Database) -> list[str]:
@@ -103,3 +110,16 @@ def test_a_long_line_is_cut_and_says_so() -> None:
     message = json.loads(wire(LogLine("building", "x" * 100_000), 1000))["message"]
     assert len(message) < 1100
     assert message.endswith("(line cut)\n")
+
+
+async def test_a_write_under_way_is_not_lost_when_the_log_is_closed(db: Database, wake: Wake) -> None:
+    log = writer(db, wake)
+    async with db.engine.begin() as other:
+        await other.execute(sa.text("SELECT id FROM build WHERE id = 'b' FOR UPDATE"))
+        await log.add(some("one\n", "two\n"), source=2)
+        await waits_for_a_lock(db)  # the timer has taken the lines and writes them
+        await log.add(some("three\n"), source=3)
+        closing = asyncio.create_task(log.close())
+        await asyncio.sleep(0)
+    assert await closing == 3
+    assert await stored(db) == ["one\n", "two\n", "three\n"]
