@@ -34,8 +34,8 @@ from services.settings.base import variable
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMPORTED = (
-    "api.main", "worker.main", "launcher.main", "reaper.main", "services.runtimes.local.egress_proxy",
-    "services.runtimes.local", "services.db.migrate", "cli.__main__", "cli.commands.database", "alembic.command",
+    "api.main", "worker.main", "launcher.main", "reaper.main", "services.runtimes.local", "services.egress",
+    "services.db.migrate", "cli.commands.database",
 )
 DRAIN = 4.0  # seconds that stopping parts work on; the whole has to be gone after ten
 

@@ -39,7 +39,7 @@ class Postgres:
         wheel = _wheel()
         if self.account is None or barrier(wheel / "bin/postgres", self.account) is None:
             return wheel
-        return self.data.with_name(f"{self.data.name}.bin")
+        return self.data.with_name(f"{self.data.name}.bin") / wheel.parent.name / wheel.name
 
     def url(self, database: str = DATABASE) -> str:
         """SQLAlchemy's address of a database in it; holds the password."""
@@ -47,7 +47,8 @@ class Postgres:
 
     def prepare(self) -> None:
         """Make the data directory on first use; blocks for about a second then. `Misconfigured` when it cannot."""
-        self._copy_binaries()
+        if (binaries := self.binaries) != _wheel():
+            copy_installation(_wheel(), binaries)
         if self.data.exists() and any(self.data.iterdir()):
             self._check_version()
             self._forget_stale_lock()
@@ -71,16 +72,6 @@ class Postgres:
         if self.data.exists():
             self.data.rmdir()
         new.rename(self.data)
-
-    def _copy_binaries(self) -> None:
-        target, wheel = self.binaries, _wheel()
-        mark = target / "complete"
-        if target == wheel or (mark.exists() and mark.read_text() == str(wheel.stat().st_mtime_ns)):
-            return
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(wheel, target, symlinks=True, ignore=shutil.ignore_patterns("include", "doc", "man", "*.a"))
-        target.chmod(0o755)
-        mark.write_text(str(wheel.stat().st_mtime_ns))
 
     def _run(self, program: str, *words: str | Path) -> None:
         done = subprocess.run(
@@ -141,6 +132,21 @@ class Postgres:
     def create(self, database: str = DATABASE) -> None:
         """Make a database in the running server; blocks for about 50 ms."""
         self._run("createdb", "-h", self.run, "-U", USER, "-w", database)
+
+
+def copy_installation(wheel: Path, target: Path) -> None:
+    """Copy what runs, unless it has been; the programs find their libraries two directories up, as in the wheel."""
+    top, mark = target.parents[1], target / "complete"
+    if mark.exists() and mark.read_text() == str(wheel.stat().st_mtime_ns):
+        return
+    shutil.rmtree(top, ignore_errors=True)
+    libraries = wheel.parent.with_name(f"{wheel.parent.name}.libs")
+    for source, place in ((wheel, target), (libraries, top / libraries.name)):
+        if source.exists():
+            shutil.copytree(source, place, symlinks=True, ignore=shutil.ignore_patterns("include", "doc", "man", "*.a"))
+    for directory in (top, target.parent, target):
+        directory.chmod(0o755)
+    mark.write_text(str(wheel.stat().st_mtime_ns))
 
 
 def _wheel() -> Path:

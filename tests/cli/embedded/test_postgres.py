@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: who may connect, a crash, another version, a lock that is nobody's."""
 
 import asyncio
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from cli.embedded.postgres import Postgres
+from cli.embedded.postgres import Postgres, copy_installation
 from services.errors import Misconfigured
 from tests import servers
 
@@ -41,6 +42,15 @@ async def test_it_is_ours_alone_and_survives_a_crash(directory: Path) -> None:
         connection = await asyncpg.connect(servers.plain(server.url("postgres")))
         assert await connection.fetchval("SELECT count(*) FROM kept") == 0
         await connection.close()
+
+
+def test_a_copy_of_the_binaries_runs(directory: Path) -> None:
+    wheel = Postgres(directory / "pg", directory, "x").binaries
+    copy = directory / "pg.bin" / wheel.parent.name / wheel.name
+    copy_installation(wheel, copy)
+    for program in ("postgres", "initdb", "createdb"):
+        done = subprocess.run([copy / "bin" / program, "--version"], capture_output=True, text=True, check=True, env={})
+        assert "PostgreSQL) 18" in done.stdout
 
 
 def test_data_of_another_version_are_refused(directory: Path) -> None:
