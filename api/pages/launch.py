@@ -35,7 +35,8 @@ def _starts(request: Request, autostart: bool) -> bool:
     return autostart or request.headers.get("sec-fetch-site", "") in ("none", "same-origin")
 
 
-def _again(base: str, provider: str, spec: str, urlpath: str, **more: str) -> str:
+def again(base: str, provider: str, spec: str, urlpath: str, **more: str) -> str:
+    """Where a launch like this one is asked for."""
     query = urlencode({**({"urlpath": urlpath} if urlpath else {}), **more})
     return f"{base}v2/{provider}/{spec}" + (f"?{query}" if query else "")
 
@@ -47,7 +48,7 @@ def _frame(services: ApiServices, provider: str, spec: Spec | Launch, raw: str, 
     return {
         "name": human(spec.repo or raw), "ref": "" if spec.ref in ("", "HEAD") else spec.ref, "urlpath": urlpath,
         "provider_name": display["displayName"], "social": f"{display['displayName']}: {raw}", "opens": what_opens(urlpath),
-        "again": _again(base, provider, raw, urlpath), "again_rebuild": _again(base, provider, raw, urlpath, rebuild="1"),
+        "again": again(base, provider, raw, urlpath), "again_rebuild": again(base, provider, raw, urlpath, rebuild="1"),
     }
 
 

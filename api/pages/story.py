@@ -117,7 +117,7 @@ _BUILD = {
     "queued": "Waiting for a free place.", "fetching": "Fetching the repository.", "building": "Installing what it needs.",
     "pushing": "Storing the image.",
 }
-_STOPPED = {
+STOPPED = {
     "idle": "This server was stopped because nobody used it.",
     "max-age": "This server was stopped because its time was over.",
     "user": "You have stopped this server.",
@@ -192,6 +192,6 @@ def _now(launch: Launch) -> tuple[str, str]:
         case "stopped":
             code = launch.reason.code if launch.reason else ""
             said = launch.reason.message if launch.reason else ""
-            return said or _STOPPED.get(code, "This server was stopped."), "Start a new one?"
+            return said or STOPPED.get(code, "This server was stopped."), "Start a new one?"
     said = launch.reason.message if launch.reason else ""
     return said or "This launch failed.", launch.reason.hint if launch.reason else ""

@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 
 from api import static_files
-from api.pages import build, home, launch, ops
+from api.pages import build, gone, home, launch, ops
 from api.routes import builds, health, launches, legacy, links, servers
 
 ROUTERS: tuple[APIRouter, ...] = (
     launches.router, builds.router, servers.router, links.router, health.router, launch.router, build.router,
-    ops.router, static_files.router, legacy.router, home.router,
+    gone.router, ops.router, static_files.router, legacy.router, home.router,
 )

@@ -17,7 +17,7 @@
   const field = Object.assign(document.createElement("input"), { type: "search", placeholder: "Filter the tables", ariaLabel: "Filter the tables" });
   const box = Object.assign(document.createElement("div"), { className: "find-rows" });
   box.append(field);
-  part().before(box);
+  document.querySelector(".row h1").after(box);
 
   function filter() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);

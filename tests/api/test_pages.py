@@ -5,6 +5,7 @@ import re
 from html import unescape
 
 import pytest
+import sqlalchemy as sa
 
 from services.events import Kind, NewEvent
 from services.states import LaunchState
@@ -115,6 +116,21 @@ async def test_a_server_that_is_gone_can_be_started_anew(http, front):
     assert "because nobody used it" in page
     assert 'action="/v2/gh/norvig/pytudes/HEAD?urlpath=lab"' in page
     assert "token=" not in page
+
+
+async def test_the_address_of_a_server_that_is_gone_leads_to_a_new_one(http, front):
+    launch, _ = await front.building(options={"urlpath": "lab"})
+    await front.ready(launch)
+    await front.process.db.rows(
+        sa.text("INSERT INTO server (id, launch, attempt, image, user_name, state) VALUES ('s', :launch, 1, 'i', 'norvig-1', 'running')"),
+        {"launch": launch})
+    await front.move(launch, LaunchState.STOPPING, NewEvent(Kind.STOPPING), stop_reason="idle")
+    await front.move(launch, LaunchState.STOPPED, NewEvent(Kind.STOPPED))
+    page = (await http.get("/gone/norvig-1", headers=LINKED)).text
+    assert "because nobody used it" in page
+    assert 'action="/v2/gh/norvig/pytudes/HEAD?urlpath=lab"' in page
+    assert launch not in page
+    assert (await http.get("/gone/nobody-1", headers=LINKED)).status_code == 404
 
 
 async def test_a_build_has_a_page(http, front):
