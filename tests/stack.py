@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from urllib.parse import quote
 import httpx
 
 from services.db import Database
-from services.settings import Settings
+from services.settings import Settings, load
+from tests import servers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -31,6 +33,21 @@ ADMIN = "the-admin-token-of-the-tests"
 def spec(script: str, sha: str = SHA) -> str:
     """The path of a launch whose fake build does what the script says; pinned, so nothing is fetched."""
     return f"git/{quote(f'https://example.org/{script}', safe='')}/{sha}"
+
+
+@contextlib.asynccontextmanager
+async def own_settings(directory: Path, number: int = 63) -> AsyncIterator[tuple[Settings, Path]]:
+    """A database, a prefix in Valkey and settings for processes that a whole file of tests shares."""
+    admin, name = servers.addresses()["postgres"], f"test_{secrets.token_hex(8)}"
+    await servers.clone(admin, name)
+    yield load({
+        "DOCKYARD_DATABASE_URL": admin.replace("@/postgres?", f"@/{name}?"),
+        "DOCKYARD_REDIS_URL": f"unix://{servers.addresses()['valkey']}?db={number}",
+        "DOCKYARD_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",
+        "DOCKYARD_RUNTIME_NAME": "fake", "DOCKYARD_HOME_PATH": str(directory / "home"), "DOCKYARD_HOME_SECRET": "00" * 32,
+        "DOCKYARD_AUTH_ADMIN_TOKEN": "the-admin-token-of-the-tests",
+    }), directory
+    await servers.drop(admin, name)
 
 
 def free_port() -> int:
@@ -61,7 +78,7 @@ class Stack:
             "DOCKYARD_HUB_PUBLIC_URL": f"http://localhost:{self.hub_port}/",
             "DOCKYARD_HUB_TOKEN": "hub-token", "DOCKYARD_HUB_RETRY_DELAY": "0.2",
             "DOCKYARD_FRONT_PORT": str(self.port), "DOCKYARD_FRONT_HOLD": "0",
-            "DOCKYARD_LEASES_SECONDS": "3", "DOCKYARD_LEASES_DRAIN": "1", "DOCKYARD_BUILDS_GRACE": "1",
+            "DOCKYARD_LEASES_SECONDS": "3", "DOCKYARD_LEASES_DRAIN": "1", "DOCKYARD_BUILDS_GRACE": "3",
             "DOCKYARD_REAPER_EVERY": "1", "DOCKYARD_REAPER_ORPHAN_AGE": "1",
             **more,
         }
@@ -100,7 +117,7 @@ class Stack:
         for name in names or ("api", "worker", "launcher"):
             self.start(name)
         if not names or "api" in names:
-            await self.until(self._answers, 30)
+            await self.until(self._answers, 60)
 
     async def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError):

@@ -1,37 +1,54 @@
-"""Launches through all processes, on the fake runtime: what a client sees, whatever dies on the way."""
+"""Launches through all processes, on the fake runtime: what a client sees, whatever dies on the way.
+
+All tests share one set of processes and leave it whole; each has a repository of its own.
+"""
 
 import asyncio
+import secrets
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.settings import Settings
-from tests.stack import Stack, log_of, spec
+from tests.stack import Stack, log_of, own_settings, spec
+
+pytestmark = pytest.mark.xdist_group("flow")
 
 
-@pytest.fixture
-async def stack(settings: Settings, tmp_path: Path) -> AsyncIterator[Stack]:
-    async with Stack(settings, tmp_path) as found:
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with own_settings(tmp_path_factory.mktemp("flow")) as (settings, directory), Stack(settings, directory) as found:
+        await found.up("api", "worker", "launcher")
         yield found
 
 
-async def _count(stack: Stack, table: str) -> int:
-    return (await stack.query(f"SELECT count(*) AS n FROM {table}"))[0].n
+@pytest.fixture
+def name() -> str:
+    """A word for the repository of one test; scripts ignore it."""
+    return f"of-{secrets.token_hex(4)}"
 
 
-async def test_a_new_commit_is_built_once_and_found_afterwards(stack: Stack) -> None:
-    await stack.up()
-    first = await stack.launch(spec("lines-7+slow-0.5"))
+async def _builds(stack: Stack, name: str, columns: str = "*") -> list[Any]:
+    return await stack.query(f"SELECT {columns} FROM build WHERE repo_url LIKE :name ORDER BY created_at", name=f"%{name}%")
+
+
+async def _launches(stack: Stack, name: str) -> int:
+    return (await stack.query("SELECT count(*) AS n FROM launch WHERE repo LIKE :name", name=f"%{name}%"))[0].n
+
+
+async def test_a_new_commit_is_built_once_and_found_afterwards(stack: Stack, name: str) -> None:
+    first = await stack.launch(spec(f"lines-7+slow-0.5+{name}"))
     assert [event["phase"] for event in first if "kind" in event] == ["waiting", "waiting", "waiting", "built", "launching", "ready"]
     assert log_of(first) == [f"line {n} of 7\n" for n in range(1, 8)]
     assert first[-1]["url"].endswith("/")
     assert len(first[-1]["token"]) == 22
-    second = await stack.launch(spec("lines-7+slow-0.5"))
+    second = await stack.launch(spec(f"lines-7+slow-0.5+{name}"))
     assert [event["phase"] for event in second] == ["built", "launching", "ready"]
     assert second[-1]["token"] != first[-1]["token"]
-    assert await _count(stack, "build") == 1
+    assert len(await _builds(stack, name)) == 1
     for row in await stack.query("SELECT seq, (SELECT count(*) FROM event WHERE launch = id) AS n FROM launch"):
         assert row.seq == row.n
     tokens = {first[-1]["token"], second[-1]["token"]}
@@ -39,18 +56,16 @@ async def test_a_new_commit_is_built_once_and_found_afterwards(stack: Stack) -> 
     assert not any(token in dump for token in tokens)
 
 
-async def test_many_clients_of_one_new_commit_share_one_build(stack: Stack) -> None:
-    await stack.up()
-    results = await asyncio.gather(*[stack.launch(spec("lines-20+slow-1.5")) for _ in range(30)])
+async def test_many_clients_of_one_new_commit_share_one_build(stack: Stack, name: str) -> None:
+    results = await asyncio.gather(*[stack.launch(spec(f"lines-20+slow-1.5+{name}")) for _ in range(30)])
     assert all(events[-1]["phase"] == "ready" for events in results)
     assert all(log_of(events) == [f"line {n} of 20\n" for n in range(1, 21)] for events in results)
-    assert await _count(stack, "build") == 1
+    assert len(await _builds(stack, name)) == 1
     assert len({events[-1]["url"] for events in results}) == 30
 
 
-async def test_a_failed_build_says_why_once_and_keeps_its_log(stack: Stack) -> None:
-    await stack.up()
-    events = await stack.launch(spec("lines-3+slow-0+fail"))
+async def test_a_failed_build_says_why_once_and_keeps_its_log(stack: Stack, name: str) -> None:
+    events = await stack.launch(spec(f"lines-3+slow-0+fail+{name}"))
     assert [event for event in events if event["phase"] == "failed"] == [events[-1]]
     assert events[-1]["message"] == "The repository cannot be built. Mend it.\n"
     assert events[-1]["reason"]["code"] == "build_failed"
@@ -58,36 +73,31 @@ async def test_a_failed_build_says_why_once_and_keeps_its_log(stack: Stack) -> N
     assert (await stack.query("SELECT lines FROM build WHERE id = :id", id=build))[0].lines == 3
 
 
-async def test_a_builder_that_falls_over_is_tried_again(stack: Stack) -> None:
-    await stack.up()
-    events = await stack.launch(spec("lines-2+slow-0+crash-1"))
+async def test_a_builder_that_falls_over_is_tried_again(stack: Stack, name: str) -> None:
+    events = await stack.launch(spec(f"lines-2+slow-0+crash-1+{name}"))
     assert events[-1]["phase"] == "ready"
-    row = (await stack.query("SELECT attempt, state FROM build"))[0]
+    row = (await _builds(stack, name))[0]
     assert (row.attempt, row.state) == (2, "built")
     assert any("Trying again" in line for line in log_of(events))
 
 
-async def test_a_builder_that_always_falls_over_fails_with_its_reason(stack: Stack) -> None:
-    stack.environment["DOCKYARD_BUILDS_ATTEMPTS"] = "2"
-    await stack.up()
-    events = await stack.launch(spec("lines-2+slow-0+crash-9"))
+async def test_a_builder_that_always_falls_over_fails_with_its_reason(stack: Stack, name: str) -> None:
+    events = await stack.launch(spec(f"lines-2+slow-0+crash-9+{name}"))
     assert events[-1]["phase"] == "failed"
     assert events[-1]["message"].startswith("The builder fell over.")
 
 
-async def test_one_environment_is_made_once_for_two_commits(stack: Stack) -> None:
-    await stack.up()
+async def test_one_environment_is_made_once_for_two_commits(stack: Stack, name: str) -> None:
     other = "f" * 40
     results = await asyncio.gather(
-        stack.launch(spec("env-abc+lines-4+slow-1")), stack.launch(spec("env-abc+lines-4+slow-1", other)))
+        stack.launch(spec(f"env-{name}+lines-4+slow-1+{name}")), stack.launch(spec(f"env-{name}+lines-4+slow-1+{name}", other)))
     assert [events[-1]["phase"] for events in results] == ["ready", "ready"]
-    rows = await stack.query("SELECT makes_environment AS makes, environment FROM build ORDER BY makes_environment")
-    assert [(row.makes, row.environment) for row in rows] == [(False, "abc"), (True, "abc")]
+    rows = await _builds(stack, name)
+    assert sorted((row.makes_environment, row.environment) for row in rows) == [(False, name), (True, name)]
 
 
-async def test_a_cut_stream_is_resumed_without_loss_or_second_launch(stack: Stack) -> None:
-    await stack.up()
-    path = spec("lines-40+slow-2")
+async def test_a_cut_stream_is_resumed_without_loss_or_second_launch(stack: Stack, name: str) -> None:
+    path = spec(f"lines-40+slow-2+{name}")
     seen = []
     async with stack.stream(path) as stream:
         async for event in stream:
@@ -99,139 +109,152 @@ async def test_a_cut_stream_is_resumed_without_loss_or_second_launch(stack: Stac
     assert log_of(seen) == [f"line {n} of 40\n" for n in range(1, 41)]
     assert seen[-1]["phase"] == "ready"
     assert len({event["id"] for event in seen}) == len(seen)
-    assert await _count(stack, "launch") == 1
+    assert await _launches(stack, name) == 1
     async with stack.stream(path, last=seen[-1]["id"]) as stream:
         assert stream.response.status_code == 204
-    assert await _count(stack, "launch") == 1
+    assert await _launches(stack, name) == 1
 
 
-async def test_a_late_watcher_gets_the_log_from_line_one(stack: Stack) -> None:
-    await stack.up()
-    async with stack.stream(spec("lines-30+slow-1.5")) as first:
+async def test_a_late_watcher_gets_the_log_from_line_one(stack: Stack, name: str) -> None:
+    async with stack.stream(spec(f"lines-30+slow-1.5+{name}")) as first:
         await first.until(lambda event: event["message"] == "line 15 of 30\n")
-        late = await stack.launch(spec("lines-30+slow-1.5"))
+        late = await stack.launch(spec(f"lines-30+slow-1.5+{name}"))
     assert log_of(late) == [f"line {n} of 30\n" for n in range(1, 31)]
 
 
-async def test_the_worker_killed_in_mid_build_is_replaced_and_nothing_shows(stack: Stack) -> None:
-    await stack.up()
-    async with stack.stream(spec("lines-40+slow-3")) as stream:
+async def test_the_worker_killed_in_mid_build_is_replaced_and_nothing_shows(stack: Stack, name: str) -> None:
+    async with stack.stream(spec(f"lines-40+slow-3+{name}")) as stream:
         seen = [await stream.until(lambda event: event["message"] == "line 10 of 40\n")]
         await stack.kill("worker")
         stack.start("worker")
         seen += [event async for event in stream]
     assert log_of(seen) == [f"line {n} of 40\n" for n in range(10, 41)]
     assert seen[-1]["phase"] == "ready"
-    row = (await stack.query("SELECT attempt, epoch FROM build"))[0]
+    row = (await _builds(stack, name))[0]
     assert row.attempt == 1
     assert row.epoch >= 2
 
 
-async def test_a_paused_worker_cannot_write_after_another_took_over(stack: Stack) -> None:
-    await stack.up()
+async def test_a_paused_worker_cannot_write_after_another_took_over(stack: Stack, name: str) -> None:
     stack.start("second", "worker")
-    async with stack.stream(spec("lines-40+slow-4")) as stream:
+    async with stack.stream(spec(f"lines-40+slow-4+{name}")) as stream:
         seen = [await stream.until(lambda event: event["message"] == "line 5 of 40\n")]
-        owner = (await stack.query("SELECT lease_owner FROM build"))[0].lease_owner
+        owner = (await _builds(stack, name))[0].lease_owner
         pid = int(owner.split(":")[1])
-        name = next(name for name, process in stack.processes.items() if process.pid == pid)
-        await stack.kill(name, signal.SIGSTOP)
+        paused = next(part for part, process in stack.processes.items() if process.pid == pid)
+        await stack.kill(paused, signal.SIGSTOP)
         seen += [event async for event in stream]
-        await stack.kill(name, signal.SIGCONT)
+        await stack.kill(paused, signal.SIGCONT)
     assert log_of(seen) == [f"line {n} of 40\n" for n in range(5, 41)]
     assert seen[-1]["phase"] == "ready"
     # The paused one wakes up and finds that the row is not its own: no further line, one result.
-    await stack.launch(spec("lines-1+slow-0"))
-    assert (await stack.query("SELECT lines FROM build WHERE image LIKE '%40%'"))[0].lines == 40
+    await stack.launch(spec(f"lines-1+slow-0+again+{name}"))
+    assert (await _builds(stack, name))[0].lines == 40
+    await stack.kill("second", signal.SIGTERM)
 
 
-async def test_a_worker_told_to_stop_hands_over_without_a_failed_attempt(stack: Stack) -> None:
-    await stack.up()
-    async with stack.stream(spec("lines-40+slow-4")) as stream:
+async def test_a_worker_told_to_stop_hands_over_without_a_failed_attempt(stack: Stack, name: str) -> None:
+    async with stack.stream(spec(f"lines-40+slow-4+{name}")) as stream:
         seen = [await stream.until(lambda event: event["message"] == "line 5 of 40\n")]
         await stack.kill("worker", signal.SIGTERM)
         assert stack.processes["worker"].returncode == 0
         stack.start("worker")
         seen += [event async for event in stream]
     assert log_of(seen) == [f"line {n} of 40\n" for n in range(5, 41)]
-    row = (await stack.query("SELECT attempt, crashes FROM build"))[0]
+    row = (await _builds(stack, name))[0]
     assert (row.attempt, row.crashes) == (1, 0)
 
 
-async def test_the_launcher_killed_in_mid_launch_is_replaced_and_one_server_runs(settings: Settings, tmp_path: Path) -> None:
-    async with Stack(settings, tmp_path) as stack:
-        await stack.kill("hub")
-        stack.start("hub", "bench.mock_hub", "--port", str(stack.hub_port), "--delay", "2")
-        await stack.up()
-        await stack.launch(spec("lines-1+slow-0"))
-        async with stack.stream(spec("lines-1+slow-0")) as stream:
-            await stack.until(lambda: stack.query("SELECT 1 FROM server WHERE state = 'starting'"))
-            await stack.kill("launcher")
-            stack.start("launcher")
-            events = [event async for event in stream]
-        assert events[-1]["phase"] == "ready"
-        counts = (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/counts")).json()
-        assert counts["starts"] == 2  # the first launch's and the second's, not one more
+async def _hub(stack: Stack, *behaviour: str) -> None:
+    """Start the hub anew, with another behaviour."""
+    await stack.kill("hub")
+    stack.start("hub", "bench.mock_hub", "--port", str(stack.hub_port), *behaviour)
 
 
-async def test_everything_goes_on_without_valkey(stack: Stack) -> None:
-    stack.environment["DOCKYARD_REDIS_URL"] = f"unix://{stack.directory}/nobody.sock?db=0"
-    await stack.up()
-    events = await stack.launch(spec("lines-5+slow-0.5"))
+async def test_the_launcher_killed_in_mid_launch_is_replaced_and_one_server_runs(stack: Stack, name: str) -> None:
+    await stack.launch(spec(f"lines-1+slow-0+{name}"))
+    await _hub(stack, "--delay", "2")
+    async with stack.stream(spec(f"lines-1+slow-0+{name}")) as stream:
+        await stack.until(lambda: stack.query("SELECT 1 FROM server WHERE state = 'starting'"))
+        await stack.kill("launcher")
+        stack.start("launcher")
+        events = [event async for event in stream]
     assert events[-1]["phase"] == "ready"
-    assert log_of(events) == [f"line {n} of 5\n" for n in range(1, 6)]
+    counts = (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/counts")).json()
+    assert counts["starts"] == 1
+    await _hub(stack)
 
 
-async def test_the_last_waiters_cancel_ends_the_build_after_a_grace(stack: Stack) -> None:
-    await stack.up()
-    async with stack.stream(spec("hang")) as stream:
+async def test_a_server_that_fails_is_removed_and_tried_again(stack: Stack, name: str) -> None:
+    await stack.launch(spec(f"lines-1+slow-0+{name}"))
+    await _hub(stack, "--fail-every", "2")
+    await stack.launch(spec(f"lines-1+slow-0+{name}"))  # the hub's first server comes up, its second does not
+    events = await stack.launch(spec(f"lines-1+slow-0+{name}"))
+    assert events[-1]["phase"] == "ready"
+    assert [event["kind"] for event in events].count("retrying") == 1
+    launch = events[-1]["id"].split(".")[0]
+    servers = await stack.query("SELECT attempt, state FROM server WHERE launch = :id ORDER BY attempt", id=launch)
+    assert [(row.attempt, row.state) for row in servers] == [(1, "stopped"), (2, "running")]
+    users = (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/users")).json()["items"]
+    assert len(users) == 2
+    await _hub(stack)
+
+
+async def test_everything_goes_on_without_valkey(settings: Settings, tmp_path: Path) -> None:
+    async with Stack(settings, tmp_path, DOCKYARD_REDIS_URL=f"unix://{tmp_path}/nobody.sock?db=0") as stack:
+        await stack.up()
+        events = await stack.launch(spec("lines-5+slow-0.5"))
+        assert events[-1]["phase"] == "ready"
+        assert log_of(events) == [f"line {n} of 5\n" for n in range(1, 6)]
+
+
+async def test_the_last_waiters_cancel_ends_the_build_after_a_grace(stack: Stack, name: str) -> None:
+    async with stack.stream(spec(f"hang+{name}")) as stream:
         event = await stream.until(lambda event: event.get("kind") == "building")
         launch = event["id"].split(".")[0]
         answer = await stack.client.delete(f"/api/v1/launches/{launch}")
         assert answer.status_code < 300
         ended = await stream.until(lambda event: event["phase"] == "failed")
         assert ended["kind"] == "cancelled"
-    await stack.until(lambda: stack.query("SELECT 1 FROM build WHERE state = 'cancelled'"))
+    await stack.until(lambda: stack.query("SELECT 1 FROM build WHERE state = 'cancelled' AND repo_url LIKE :name", name=f"%{name}%"))
     # The image can be built again afterwards: a new generation.
-    async with stack.stream(spec("hang")) as stream:
-        await stream.until(lambda event: event.get("kind") == "building")
-    generations = [row.generation for row in await stack.query("SELECT generation FROM build ORDER BY created_at")]
-    assert generations == [1, 2]
+    async with stack.stream(spec(f"hang+{name}")) as stream:
+        event = await stream.until(lambda event: event.get("kind") == "building")
+        again = event["id"]
+    assert [row.generation for row in await _builds(stack, name)] == [1, 2]
+    await stack.client.delete(f"/api/v1/launches/{again.split('.')[0]}")
 
 
-async def test_a_click_inside_the_grace_takes_the_cancel_back(stack: Stack) -> None:
-    stack.environment["DOCKYARD_BUILDS_GRACE"] = "10"
-    await stack.up()
-    async with stack.stream(spec("lines-30+slow-4")) as stream:
+async def test_a_click_inside_the_grace_takes_the_cancel_back(stack: Stack, name: str) -> None:
+    async with stack.stream(spec(f"lines-30+slow-4+{name}")) as stream:
         event = await stream.until(lambda event: event.get("kind") == "building")
         await stack.client.delete(f"/api/v1/launches/{event['id'].split('.')[0]}")
-    events = await stack.launch(spec("lines-30+slow-4"))
+    events = await stack.launch(spec(f"lines-30+slow-4+{name}"))
     assert events[-1]["phase"] == "ready"
-    assert [row.state for row in await stack.query("SELECT state FROM build")] == ["built"]
+    assert [row.state for row in await _builds(stack, name)] == ["built"]
 
 
-async def test_stopping_a_ready_launch_removes_server_and_user(stack: Stack) -> None:
-    await stack.up()
-    events = await stack.launch(spec("lines-1+slow-0"))
+async def test_stopping_a_ready_launch_removes_server_and_user(stack: Stack, name: str) -> None:
+    events = await stack.launch(spec(f"lines-1+slow-0+{name}"))
     launch = events[-1]["id"].split(".")[0]
     await stack.client.delete(f"/api/v1/launches/{launch}")
-    row = (await stack.until(lambda: stack.query("SELECT stop_reason FROM launch WHERE state = 'stopped'")))[0]
+    row = (await stack.until(lambda: stack.query("SELECT stop_reason FROM launch WHERE state = 'stopped' AND id = :id", id=launch)))[0]
     assert row.stop_reason == "user"
-    assert (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/users")).json()["items"] == []
-    assert (await stack.query("SELECT state FROM server"))[0].state == "stopped"
+    user = (await stack.query("SELECT user_name, state FROM server WHERE launch = :id", id=launch))[0]
+    assert user.state == "stopped"
+    assert (await stack.client.get(f"http://127.0.0.1:{stack.hub_port}/hub/api/users/{user.user_name}")).status_code == 404
 
 
-async def test_a_pinned_launch_of_a_vanished_image_is_built_again_once(stack: Stack) -> None:
-    await stack.up()
-    await stack.launch(spec("lines-2+slow-0"))
+async def test_a_pinned_launch_of_a_vanished_image_is_built_again_once(stack: Stack, name: str) -> None:
+    await stack.launch(spec(f"lines-2+slow-0+{name}"))
     images = Path(stack.settings.home.path) / "fake" / "images"
     for image in images.iterdir():
         image.unlink()
-    await stack.kill("hub")
-    stack.start("hub", "bench.mock_hub", "--port", str(stack.hub_port), "--fail-every", "1")
-    events = await stack.launch(spec("lines-2+slow-0"))
+    await _hub(stack, "--fail-every", "1")
+    events = await stack.launch(spec(f"lines-2+slow-0+{name}"))
     kinds = [event["kind"] for event in events if "kind" in event]
     assert kinds[:2] == ["found", "launching"]
     assert "building" in kinds
     assert kinds.count("built") == 1
     assert events[-1]["phase"] == "failed"  # this hub fails every server
+    await _hub(stack)

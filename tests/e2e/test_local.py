@@ -78,7 +78,7 @@ async def test_the_same_commit_is_found_and_new_content_needs_no_environment(pla
     demo.commit({"data.txt": "second\n"})
     content = await place.launch(place.path("demo.git"))
     assert content[-1]["phase"] == "ready"
-    assert any("exists already" in line for line in log_of(content)), log_of(content)
+    assert any("environment that exists" in line for line in log_of(content)), log_of(content)
     assert (await place.api(content[-1], "api/contents/data.txt"))["content"] == "second\n"
     demo.commit({"requirements.txt": "six==1.17.0\n"})
     changed = await place.launch(place.path("demo.git"))
@@ -197,7 +197,7 @@ async def test_many_clients_of_a_new_commit_share_one_build(place: Place, demo: 
     {"origin": "http://localhost:1"},
 ])
 async def test_a_foreign_host_or_origin_gets_one_refusal_and_makes_no_row(place: Place, demo: Repo, headers: dict[str, str]) -> None:
-    admin = (place.up.home / "secret" / "admin_token").read_text().strip() if (place.up.home / "secret" / "admin_token").exists() else ""
+    admin = (place.up.home / "secret" / "admin-token").read_text().strip()
     authorization = {"authorization": f"Bearer {admin}"}
     before = (await place.client.get("/api/v1/stats", headers=authorization)).json()
     answer = await place.client.get(f"/build/{place.path('demo.git')}", headers={"accept": "text/event-stream", **headers})
