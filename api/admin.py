@@ -9,7 +9,10 @@ other site's page makes a browser send it, and unreadable for scripts.
 import hashlib
 import hmac
 import time
+from typing import Annotated
 
+from fastapi import Security
+from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -76,7 +79,10 @@ def is_admin(request: Request) -> bool:
     return request.scope["path"].startswith("/ops") and is_signed_in(request)
 
 
-def need_admin(request: Request) -> None:
+_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="The setting `auth.admin_token`.")
+
+
+def need_admin(request: Request, _: Annotated[object, Security(_scheme)] = None) -> None:
     """A dependency: raises `Unauthorized` without a token and `Refused` with a wrong one."""
     if is_admin(request):
         return

@@ -8,7 +8,8 @@ from starlette.types import ASGIApp
 
 from api import binder, problems
 from api.middleware import around
-from api.routes import ROUTERS
+from api.openapi import describe
+from api.routes import routers
 from api.services import ApiServices
 from api.streams import Fanout
 from services.lifecycle import Process
@@ -49,6 +50,7 @@ def make_app(settings: Settings) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(binder.router)
-    for router in ROUTERS:
+    for router in routers(settings.front):
         app.include_router(router)
+    describe(app, settings.front.base_url)
     return around(app, settings.front)

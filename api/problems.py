@@ -2,8 +2,8 @@
 
 Every `DockyardError` becomes a problem with its status, its stable code and its sentence; what the
 framework raises itself (unknown path, wrong method, a body that does not fit) takes the same form. Somebody
-who opened a page in a browser gets a page instead, with the same status. `/build` answers for itself
-(`api.streams`): its clients read event streams only.
+who opened a page in a browser gets a page instead, with the same status. Clients of `/build` can read event
+streams only, so they get one event.
 """
 
 import json
@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.pages.render import error_page
+from api.phases import refusal
+from api.streams.response import OneEvent
 from services.errors import BadRequest, DockyardError, NotFound
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +57,8 @@ def install(app: FastAPI) -> None:
 
 
 def _answer(request: Request, status: int, code: str, detail: str, headers: dict[str, str], **more: Any) -> Response:
+    if request.url.path.startswith("/build/"):
+        return OneEvent(refusal(status, detail), headers)
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
     if wants_page:
         return error_page(request, status, detail, headers)

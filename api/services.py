@@ -12,6 +12,7 @@ from services.providers.base import Provider
 from services.queue import Redis
 from services.secrets import Secret
 from services.settings import Settings
+from services.usecases.census import Census
 from services.usecases.create import Creator
 from services.usecases.pace import Pace
 
@@ -29,6 +30,7 @@ class ApiServices:
     secret: Secret
     metrics: Metrics = field(default_factory=Metrics)
     pace: Pace = field(default_factory=Pace)
+    census: Census = field(default_factory=Census)
 
 
 def services_of(request: HTTPConnection) -> ApiServices:

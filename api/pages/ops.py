@@ -84,8 +84,8 @@ async def _found(request: Request) -> dict[str, Any]:
     """Everything that the page shows."""
     services = services_of(request)
     db = services.teller.db
-    stats = await read.stats(db)
-    launches, builds, servers = (stats[kind] or {} for kind in ("launches", "builds", "servers"))
+    stats = await services.census.stats(db)
+    launches, builds, servers = (stats[kind] for kind in ("launches", "builds", "servers"))
     return {
         "health": await request.app.state.health.answer(),
         "numbers": {

@@ -5,8 +5,14 @@ from fastapi import APIRouter
 from api import static_files
 from api.pages import build, gone, home, launch, ops
 from api.routes import builds, health, launches, legacy, links, servers
+from services.settings import FrontSettings
 
-ROUTERS: tuple[APIRouter, ...] = (
-    launches.router, builds.router, servers.router, links.router, health.router, launch.router, build.router,
-    gone.router, ops.router, static_files.router, legacy.router, home.router,
+APIS: tuple[APIRouter, ...] = (launches.router, builds.router, servers.router, links.router, health.router)
+PAGES: tuple[APIRouter, ...] = (
+    launch.router, build.router, gone.router, ops.router, static_files.router, legacy.router, home.router,
 )
+
+
+def routers(front: FrontSettings) -> tuple[APIRouter, ...]:
+    """The routers of a service with these settings: `front.api_only` leaves the pages out."""
+    return APIS if front.api_only else (*APIS, *PAGES)

@@ -10,6 +10,7 @@ import json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.streams import Fanout
 from api.streams.response import HEADERS
 from services.db import Database
 from services.errors import DockyardError
@@ -28,16 +29,18 @@ def text_of(body: str) -> bytes:
 class BuildStream(Response):
     """Lines after `line`, then the end. `id` is `<build>.<0, or 1 for the end>.<line>`."""
 
-    def __init__(self, db: Database, build: str, line: int) -> None:
+    def __init__(self, fanout: Fanout, db: Database, build: str, line: int) -> None:
         self.status_code = 200
         self.background = None
         self.raw_headers = HEADERS
+        self._fanout = fanout
         self._db = db
         self._build = build
         self._line = line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the build has ended or the other side has gone."""
+        self._fanout.watchers += 1
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         gone = asyncio.create_task(_gone(receive))
         try:
@@ -61,6 +64,7 @@ class BuildStream(Response):
             # The database is away, or the build has expired: the reader comes back with its position.
             await send({"type": "http.response.body", "body": b""})
         finally:
+            self._fanout.watchers -= 1
             gone.cancel()
 
     async def _lines(self) -> bytes:

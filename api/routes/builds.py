@@ -83,7 +83,7 @@ async def events(
     if row["ended_at"] is not None and mine is not None and mine.event > 0:
         return Response(status_code=204)
     check_room(services)
-    return BuildStream(services.teller.db, build_id, mine.line if mine else 0)
+    return BuildStream(services.fanout, services.teller.db, build_id, mine.line if mine else 0)
 
 
 @router.delete("/{build_id}", status_code=202, summary="Cancel a build", dependencies=[Depends(need_admin)])

@@ -21,7 +21,6 @@ from api.services import ApiServices, services_of
 from services.errors import DockyardError
 from services.hub.client import Hub
 from services.states import BUILD_OPEN, LAUNCH_OPEN, ServerState
-from services.usecases import read
 
 _PATIENCE = 3.0  # seconds for one check
 _KEPT = 5.0  # seconds that an answer is given again; federations ask every 10
@@ -130,11 +129,10 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """For Prometheus. What is under way is counted in the database, so every replica says the same of it."""
     services = services_of(request)
-    found, numbers = await read.stats(services.teller.db), services.metrics
-    counts = {kind: found[kind] or {} for kind in ("launches", "builds", "servers")}
-    numbers.open_launches.set(sum(counts["launches"].get(state, 0) for state in LAUNCH_OPEN))
-    numbers.open_builds.set(sum(counts["builds"].get(state, 0) for state in BUILD_OPEN))
-    numbers.servers.set(counts["servers"].get(ServerState.RUNNING, 0))
+    found, numbers = await services.census.stats(services.teller.db), services.metrics
+    numbers.open_launches.set(sum(found["launches"].get(state, 0) for state in LAUNCH_OPEN))
+    numbers.open_builds.set(sum(found["builds"].get(state, 0) for state in BUILD_OPEN))
+    numbers.servers.set(found["servers"].get(ServerState.RUNNING, 0))
     numbers.oldest.set(found["oldest_wait"])
     numbers.streams.set(services.fanout.watchers)
     numbers.redis.set(services.redis.ok)

@@ -16,6 +16,7 @@ from api.streams import EventStream
 from api.streams.position import read as read_position
 from services.errors import BadRequest, NotFound
 from services.models import Launch as LaunchRow
+from services.settings import FrontSettings
 from services.usecases import read
 from services.usecases.change import end_launch
 
@@ -46,7 +47,7 @@ async def create(
         assert body.spec is not None
         spec = parse(services, body.provider, body.spec.rstrip("/"))
     asked = Asked(
-        build_only=body.build_only, rebuild=body.rebuild, options=options(urlpath, body.env),
+        build_only=body.build_only, rebuild=body.rebuild, options=options(services.settings.front, urlpath, body.env),
         idempotency_key=idempotency_key,
     )
     created, feed = await accept(request, services, spec, asked)
@@ -55,11 +56,13 @@ async def create(
     return await held(services, created.id)
 
 
-def options(urlpath: str, env: dict[str, str]) -> dict[str, object]:
-    """What is kept of a request beside its spec."""
-    if env:
-        raise BadRequest("This service does not let a launch set environment variables.")
-    return {"urlpath": urlpath.lstrip("/")} if urlpath else {}
+def options(front: FrontSettings, urlpath: str, env: dict[str, str]) -> dict[str, object]:
+    """What is kept of a request beside its spec; raises `BadRequest` for a variable that is not allowed."""
+    for name in env:
+        if not any(name.startswith(known[:-1]) if known.endswith("*") else name == known for known in front.env):
+            allowed = f"only {', '.join(front.env)}" if front.env else "none"
+            raise BadRequest(f"A launch may not set the variable {name} here; {allowed}.")
+    return {**({"urlpath": urlpath.lstrip("/")} if urlpath else {}), **({"env": env} if env else {})}
 
 
 @router.get("", summary="List launches", dependencies=[Depends(need_admin)])

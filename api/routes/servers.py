@@ -55,10 +55,11 @@ async def stop(request: Request, server_id: str) -> Server:
 @router.get("/stats", tags=["service"], summary="How much there is of everything")
 async def stats(request: Request) -> Stats:
     """Numbers by state, of what has not ended, and how long the oldest launch has waited."""
-    found = await read.stats(services_of(request).teller.db)
+    services = services_of(request)
+    found = await services.census.stats(services.teller.db)
     ended = {"stopped", "done", "failed", "cancelled", "built"}
     kept = {
-        kind: {state: n for state, n in (found[kind] or {}).items() if state not in ended}
+        kind: {state: n for state, n in found[kind].items() if state not in ended}
         for kind in ("launches", "builds", "servers")
     }
     return Stats(**kept, oldest_waiting=found["oldest_wait"] or None, version=request.app.version)

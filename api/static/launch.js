@@ -82,8 +82,10 @@
     const link = at("open");
     const key = `opened ${id}`;
     if (!link) return;
-    if (sessionStorage.getItem(key)) { tell("Your server is running."); return; } // who comes back wants to stay here
-    sessionStorage.setItem(key, "1");
+    try {
+      if (sessionStorage.getItem(key)) { tell("Your server is running."); return; } // who comes back wants to stay here
+      sessionStorage.setItem(key, "1");
+    } catch { /* no storage in this browser: then it is opened each time */ }
     location.assign(link.href);
   }
 

@@ -47,6 +47,7 @@ class FrontSettings(Group):
     public_url: str = Field("", description="Address of the front door as browsers see it, used in badges and links; empty: taken from the request.")
     hosts: list[str] = Field(default_factory=list, description="Accepted Host headers (host or host:port); * accepts any. Empty: loopback names with the port.")
     origins: list[str] = Field(default_factory=list, description="Other web origins that may start and read launches, such as https://book.example.org; * for all (a public service with thebe embeds).")
+    env: list[str] = Field(default_factory=list, description="Environment variables that a launch may set in its server; a * at the end of a name stands for any rest, such as PARAM_*.")
     autostart: bool = Field(False, description="Whether a link from another site starts at once; if not, the page asks for one click.")
     trusted_proxies: list[str] = Field(default_factory=list, description="Networks whose X-Forwarded-* headers are believed.")
     strict_accept: bool = Field(False, description="Refuse /build requests without Accept: text/event-stream, as BinderHub does.")

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp
 
 from api import binder, problems
 from api.middleware import around
-from api.routes import ROUTERS
+from api.openapi import describe
+from api.routes import routers
 from api.routes.health import Health
 from api.services import ApiServices
 from api.streams import Fanout
@@ -50,8 +51,9 @@ class Front:
         self.inner.state.health = Health(self.services)
         self.fanout.heard = self.services.metrics.heard
         self.inner.include_router(binder.router)
-        for router in ROUTERS:
+        for router in routers(settings.front):
             self.inner.include_router(router)
+        describe(self.inner, settings.front.base_url)
         self.app: ASGIApp = around(self.inner, settings.front)
 
     async def aclose(self) -> None:

@@ -1,9 +1,15 @@
 """`/api/v1/launches`."""
 
+from dataclasses import replace
+
+import httpx
 import pytest
+import sqlalchemy as sa
 
 from services.events import Kind, NewEvent
+from services.settings import load
 from services.states import LaunchState
+from tests.api.front import Front
 
 ADMIN = {"authorization": "Bearer the-admin-token-of-the-tests"}
 
@@ -36,6 +42,7 @@ async def test_an_idempotency_key_gives_the_same_launch(http):
         ({"provider": "gh", "spec": "a/b"}, 400, "bad_spec"),
         ({"provider": "gh", "spec": "a/b/c", "colour": "red"}, 422, "invalid"),
         ({"provider": "gh", "spec": "a/b/c", "env": {"LD_PRELOAD": "/x"}}, 400, "bad_request"),
+        ({"provider": "gh", "spec": "a/b/c", "env": {"PARAM_A": "x", "PARAMS": "x"}}, 400, "bad_request"),
         ({"provider": "gh", "spec": "a/b/c", "env": {"1X": "/x"}}, 422, "invalid"),
     ],
 )
@@ -108,3 +115,15 @@ async def test_a_finished_stream_is_told_once(http, front):
     await front.fail(launch, build, {"code": "build_failed", "message": "It failed.", "hint": ""}, last)
     response = await http.get(f"/api/v1/launches/{launch}/events", headers={"last-event-id": f"{launch}.4.2"})
     assert response.status_code == 204
+
+
+async def test_allowed_variables_are_kept(settings):
+    front = Front(replace(settings, front=load({"DOCKYARD_FRONT_ENV": "COURSE,PARAM_*"}).front))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=front.app), base_url="http://127.0.0.1:8000") as http:
+        env = {"COURSE": "1", "PARAM_A": "b"}
+        made = await http.post("/api/v1/launches", json={"provider": "gh", "spec": "a/b/c", "env": env})
+        refused = await http.post("/api/v1/launches", json={"provider": "gh", "spec": "a/b/c", "env": env | {"COURSES": "x"}})
+    rows = await front.process.db.rows(sa.text("SELECT options FROM launch"))
+    await front.aclose()
+    assert (made.status_code, refused.status_code) == (202, 400)
+    assert [row.options for row in rows] == [{"env": env}]

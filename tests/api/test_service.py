@@ -135,3 +135,26 @@ async def test_openapi_describes_what_there_is(http):
         for method, operation in methods.items():
             assert operation["summary"], f"{method} {path}"
             assert operation["description"], f"{method} {path}"
+
+
+async def test_errors_are_described_as_problems(http):
+    document = (await http.get("/api/v1/openapi.json")).json()
+    operation = document["paths"]["/api/v1/launches"]["post"]
+    assert all(list(operation["responses"][status]["content"]) == ["application/problem+json"] for status in ("400", "422", "429"))
+    assert document["paths"]["/api/v1/launches"]["get"]["security"] == [{"admin": []}]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert document["servers"] == [{"url": "/"}]
+
+
+async def test_without_pages_only_the_apis_answer(settings):
+    front = Front(replace(settings, front=load({"DOCKYARD_FRONT_API_ONLY": "true"}).front))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=front.app), base_url="http://127.0.0.1:8000") as http:
+        found = {path: (await http.get(path)).status_code for path in ("/", "/about", "/v2/gh/a/b/HEAD", "/versions", "/api/v1/stats")}
+    await front.aclose()
+    assert found == {"/": 404, "/about": 404, "/v2/gh/a/b/HEAD": 404, "/versions": 200, "/api/v1/stats": 200}
+
+
+async def test_build_answers_in_events_whatever_happens(http):
+    response = await http.post("/build/gh/a/b/HEAD")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert '"status_code": 405' in response.text
