@@ -2,8 +2,8 @@
 
 Standard library only, because the shim imports it without site-packages. Version 1 hierarchies are used as root; in
 version 2 the nearest ancestor of our own group that is delegated to us (controllers enabled, writable) gets a child.
-Without a group, memory is bounded per process by RLIMIT_DATA, and in sum by the shim, which looks twice a second and
-kills the largest process as the kernel would.
+Without a group the shim looks twice a second at what is in memory and kills the largest process as the kernel would;
+RLIMIT_DATA, at twice the bound (programs reserve more than they use), stops one that is too fast for that.
 
 RLIMIT_NPROC is not set here: it would count every process of the account. `inside` sets it in the sandbox's own user
 namespace, where the count begins at zero.
@@ -206,28 +206,36 @@ def resident(pids: list[int]) -> dict[int, int]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The processes whose parent is this one."""
+    try:
+        found: list[int] = []
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += [int(child) for child in file.read().split()]
+        return found
+    except FileNotFoundError:  # the process has gone, or the kernel does not tell (CONFIG_PROC_CHILDREN)
+        return _tree().get(pid, [])
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one."""
+    found, queue = [], [pid]
+    while queue:
+        below = children(queue.pop())
+        found += below
+        queue += below
+    return found
+
+
 def _tree() -> dict[int, list[int]]:
-    """The children of every process that we may see."""
+    """The children of every process, read from all of them."""
     found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             tail = _read(f"/proc/{name}/stat").rpartition(")")[2].split()
             if len(tail) > 1:
                 found.setdefault(int(tail[1]), []).append(int(name))
-    return found
-
-
-def children(pid: int) -> list[int]:
-    """The processes whose parent is this one."""
-    return _tree().get(pid, [])
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below this one."""
-    tree = _tree()
-    found, queue = [], [pid]
-    while queue:
-        below = tree.get(queue.pop(), [])
-        found += below
-        queue += below
     return found

@@ -117,7 +117,7 @@ class Shim:
         """In the forked child: take the limits, give up the account, become bubblewrap."""
         self.group.enter()
         bounds.apply_rlimits(
-            data=0 if self.group.memory else self.limits["memory"], files=self.limits["files"],
+            data=0 if self.group.memory else 2 * self.limits["memory"], files=self.limits["files"],
             file_bytes=self.limits["file_bytes"], cpu_seconds=self.limits["cpu_seconds"],
         )  # fmt: skip
         os.nice(self.spec["nice"])

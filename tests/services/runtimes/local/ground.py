@@ -97,7 +97,7 @@ def ground(**values: str) -> Iterator[Ground]:
     found = Ground(root, index, **values)
     env = {name: value for name, value in os.environ.items() if not name.startswith("DOCKYARD_")} | {
         "DOCKYARD_HOME_PATH": str(root), "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_EGRESS_REFUSED": "127.0.0.1:9",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     log, command = root / "egress.log", [sys.executable, "-m", "services.runtimes.local.egress_proxy"]
     with log.open("wb") as output:

@@ -49,7 +49,7 @@ async def test_a_flood_is_cut_with_a_notice_and_then_stopped(home: Ground, repo:
 @pytest.mark.parametrize(("setting", "value", "script", "reason"), [
     ("BUILDS_TIMEOUT", "4", "sleep 1000", "postBuild took longer than"),
     ("LOCAL_BUILD_IDLE", "1", "sleep 1000", "postBuild said nothing for 1 seconds and was stopped."),
-    ("LOCAL_BUILD_MEMORY", str(100 << 20), "exec python -c 'x = bytearray(400 << 20)'",
+    ("LOCAL_BUILD_MEMORY", str(100 << 20), "exec python -c 'import time; x = b\"x\" * (150 << 20); time.sleep(100)'",
      "postBuild used more memory than it may (100 MiB) and was stopped."),
     ("LOCAL_FILE_BYTES", str(50 << 20), "exec dd if=/dev/zero of=big bs=1M count=60",
      "postBuild wrote a file of more than 50 MiB, which it may not."),
