@@ -99,6 +99,8 @@ class Fanout:
         feed.behind.add(watcher)
         self._feeds.setdefault(feed.launch, feed)
         try:
+            if feed.unknown:
+                await self._fill([feed])
             start = await self._reach(feed, watcher, start)
             while start != feed.position and not watcher.closed:
                 stop = feed.position

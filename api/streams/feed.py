@@ -84,6 +84,11 @@ class Feed:
             self._next[event.seq] = event
 
     @property
+    def unknown(self) -> bool:
+        """Whether nothing has been heard of this launch yet."""
+        return self.event == 0 and not self._next
+
+    @property
     def gap(self) -> bool:
         """Whether an event before one that was offered is missing."""
         return bool(self._next) and self.event + 1 not in self._next

@@ -26,15 +26,17 @@ _TAIL = 100  # lines kept from the end of a flood
 _WRITE = sa.text("""
 WITH b AS (
   UPDATE build SET lines = lines + :lines, bytes = bytes + :bytes, source_line = :source
-  WHERE id = :build AND epoch = :epoch RETURNING lines
+  WHERE id = :build AND epoch = :epoch AND lines = :before RETURNING lines
 ), c AS (
   INSERT INTO log_chunk (build, first, last, body)
   SELECT :build, b.lines - :lines + 1, b.lines, :body FROM b WHERE :lines > 0
 )
 SELECT lines FROM b
-""").bindparams(sa.bindparam("lines", type_=sa.Integer), sa.bindparam("source", type_=sa.Integer),
+""").bindparams(sa.bindparam("before", type_=sa.Integer), sa.bindparam("lines", type_=sa.Integer), sa.bindparam("source", type_=sa.Integer),
                 sa.bindparam("bytes", type_=sa.BigInteger), sa.bindparam("build", type_=sa.Text),
                 sa.bindparam("body", type_=sa.Text))
+# A write whose commit was not confirmed is made again and finds itself done.
+_DONE = sa.text("SELECT lines FROM build WHERE id = :build AND epoch = :epoch AND lines = :after")
 
 
 def wire(line: LogLine, most: int) -> str:
@@ -57,7 +59,8 @@ class LogWriter:
         self._epoch = epoch
         self._settings = settings
         self._source = source
-        self._lines = lines
+        self._stored = lines  # what the row counts
+        self._lines = lines  # and what is on its way there
         self._size = size
         self._pending: list[str] = []
         self._pending_size = 0
@@ -67,7 +70,6 @@ class LogWriter:
         self._timer: asyncio.Task[None] | None = None
         self._writes: set[asyncio.Task[int]] = set()
         self._failed: BaseException | None = None
-        self._dirty = False
 
     def _full(self) -> bool:
         return self._lines >= self._settings.log_lines or self._size >= self._settings.log_bytes
@@ -79,7 +81,6 @@ class LogWriter:
         for line in lines:
             self._keep(wire(line, self._settings.line_bytes))
         self._source = max(self._source, source)
-        self._dirty = True
         if self._pending_size >= _CHUNK:
             await self.flush()
         elif self._timer is None or self._timer.done():
@@ -129,14 +130,16 @@ class LogWriter:
     async def _write(self) -> int:
         async with self._lock:
             pending, self._pending, self._pending_size = self._pending, [], 0
-            self._dirty = False
             body = "\n".join(pending)
             rows: Sequence[Any] = await self._db.rows(_WRITE, {
-                "build": self._build, "epoch": self._epoch, "lines": len(pending), "bytes": len(body), "source": self._source, "body": body,
+                "build": self._build, "epoch": self._epoch, "lines": len(pending), "before": self._stored,
+                "bytes": len(body), "source": self._source, "body": body,
             })
+            rows = rows or await self._db.rows(_DONE, {
+                "build": self._build, "epoch": self._epoch, "after": self._stored + len(pending)})
             if not rows:
                 raise LeaseLost(f"build {self._build[:12]} has another owner")
-            last = int(rows[0].lines)
+            last = self._stored = int(rows[0].lines)
         if pending:
             self._wake.publish(builds={self._build: last})
         return last

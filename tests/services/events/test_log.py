@@ -123,3 +123,21 @@ async def test_a_write_under_way_is_not_lost_when_the_log_is_closed(db: Database
         await asyncio.sleep(0)
     assert await closing == 3
     assert await stored(db) == ["one\n", "two\n", "three\n"]
+
+
+async def test_a_write_that_is_repeated_stores_its_lines_once(db: Database, wake: Wake) -> None:
+    class Unsure(Database):
+        """Its connection breaks after the commit, before the answer."""
+
+        def __init__(self, engine: object) -> None:
+            self.engine = engine  # type: ignore[assignment]
+
+        async def rows(self, statement: sa.Executable, parameters: dict[str, object] | None = None) -> list[sa.Row]:
+            await db.rows(statement, parameters)
+            return await db.rows(statement, parameters)
+
+    log = LogWriter(Unsure(db.engine), wake, "b", 3, BuildSettings(), source=0, lines=0, size=0)
+    for n in range(3):
+        await log.add(some(f"{n}\n"), source=n + 1)
+        await log.flush()
+    assert await stored(db) == ["0\n", "1\n", "2\n"]
