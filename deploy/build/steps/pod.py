@@ -14,7 +14,7 @@ from pathlib import Path
 
 from steps import fetch, repository, say
 from steps.__main__ import CHECKOUT, stop
-from steps.job import PLACE, Job
+from steps.job import OUT, PLACE, WORK, Job, trust
 
 PUSH = Path("/run/secrets/push/config.json")  # a config.json of Docker, in the pod's secret
 MESSAGE = Path("/dev/termination-log")
@@ -50,13 +50,14 @@ def run() -> int:
     told = json.loads(os.environ.pop("DOCKYARD_JOB"))
     destination, plain = told.pop("destination"), told.pop("plain")
     job = Job(**told, git_credentials=os.environ.pop("GIT_CREDENTIAL_ENV", ""))
-    for place in (PLACE, CHECKOUT.parent):
+    for place in (PLACE, CHECKOUT.parent, OUT, WORK / "tmp"):
         place.mkdir(parents=True, exist_ok=True)
     if PUSH.exists():
         os.environ["DOCKER_CONFIG"] = str(PUSH.parent)
         os.environ["REGISTRY_AUTH_FILE"] = str(PUSH)
     if _CA.exists():
-        _trust()
+        PLACE.joinpath("ca.crt").write_bytes(_CA.read_bytes())
+    trust()
     try:
         say.line(f"Fetching {job.repo_url}", "fetching")
         fetch.fetch(job, CHECKOUT)
@@ -86,15 +87,6 @@ def _push(image: str, destination: str, plain: bool) -> bool:
         for text in (done.stderr or done.stdout).strip().splitlines()[-5:]:
             say.line(text, "pushing")
     return False
-
-
-def _trust() -> None:
-    """Trust further authorities: in this container, and in the programs that do not ask its store."""
-    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
-    both = PLACE / "ca.crt"
-    both.write_bytes((bundle.read_bytes() if bundle.exists() else b"") + b"\n" + _CA.read_bytes())
-    for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"):
-        os.environ[name] = str(both)
 
 
 def _memory() -> bool:

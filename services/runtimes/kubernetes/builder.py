@@ -106,7 +106,7 @@ class PodBuilder:
                 case Exit() as end:
                     async for item in self._rest(job, at):
                         yield item
-                    yield _worded(end, at.failed)
+                    yield _worded(end, at)
                     return
                 case Goes():
                     yield GONE
@@ -190,7 +190,7 @@ class PodBuilder:
     async def _rest(self, job: BuildJob, at: Position) -> AsyncGenerator[BuildItem, None]:
         """What the log of an ended pod holds beyond `at`."""
         async def whole() -> list[LogLine]:
-            mine.line, mine.phase = at.line, at.phase  # a reading that breaks off has taken nothing
+            mine.line, mine.phase, mine.reason = at.line, at.phase, replace(at.reason)  # one that breaks off has taken nothing
             return [line async for lines in read(self._cluster, job.handle, mine, follow=False) for line in lines]
 
         mine = Position(at.line)
@@ -199,7 +199,7 @@ class PodBuilder:
         except DockyardError as error:  # the node is gone, and the log with it
             log.info("log_lost", pod=job.handle, reason=error.sentence)
             return
-        at.line, at.phase, at.failed = mine.line, mine.phase, mine.failed or at.failed
+        at.line, at.phase, at.reason = mine.line, mine.phase, mine.reason
         for item in _told(at, lines) if lines else ():
             yield item
 
@@ -241,11 +241,11 @@ def _notice(at: Position, sentence: str) -> Lines:
     return Lines(at.line - 1, (LogLine("unknown", sentence + "\n"),))
 
 
-def _worded(end: Exit, failed: str) -> Exit:
+def _worded(end: Exit, at: Position) -> Exit:
     """The end of a build in its own words, where the pod knows only a status."""
-    if end.ok or end.retryable or not failed or not end.reason.startswith("The build failed with status"):
+    if end.ok or end.retryable or not at.reason.last or not end.reason.startswith("The build failed with status"):
         return end
-    return replace(end, reason=failed.splitlines()[0][:500])
+    return replace(end, reason=at.reason.sentence())
 
 
 def _told(at: Position, lines: list[LogLine]) -> list[BuildItem]:

@@ -5,19 +5,18 @@ back counts the lines that it has had. The build program keeps its log far below
 """
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from services.runtimes.base import LogLine
+from services.runtimes.docker.said import Fact, Reason
+from services.runtimes.docker.said import read as heard
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.objects import pods
 from services.runtimes.kubernetes.pods import CONTAINER
 from services.states import BuildState
 
 PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
-# repo2docker has more; a line must not end a client's stream with the word "failed" or "ready".
-_WORDS = frozenset({*PHASES, "unknown"})
 
 
 @dataclass(slots=True)
@@ -26,34 +25,20 @@ class Position:
 
     line: int  # the next line of the source, from 1
     phase: str = "building"  # of lines that tell none
-    failed: str = ""  # what the build program itself called the failure
-
-
-def parsed(raw: bytes, phase: str) -> tuple[LogLine, bool]:
-    """One line as the build program wrote it: JSON with a message, or any text; and whether it tells a failure."""
-    text = raw.decode(errors="replace").rstrip("\r\n")
-    if text.startswith("{"):
-        try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        if isinstance(found, dict) and isinstance(found.get("message"), str):
-            message = found["message"]
-            told = str(found.get("phase") or phase)
-            return LogLine(told if told in _WORDS else phase, message if message.endswith("\n") else message + "\n"), told == "failed"
-    return LogLine(phase, text + "\n"), False
+    reason: Reason = field(default_factory=Reason)  # what was said on the way, for the sentence of a failure
 
 
 def taken(position: Position, lines: Sequence[bytes]) -> list[LogLine]:
     """The lines as ours; moves the position behind them."""
     found = []
     for raw in lines:
-        line, failed = parsed(raw, position.phase)
-        if failed:
-            position.failed = line.message.strip()
+        line = heard(raw.rstrip(b"\r\n"), position.phase)
+        if isinstance(line, Fact):  # for a worker that can answer; it counts as a line all the same
+            line = LogLine(position.phase, "")
+        position.reason.hear(line)
         if line.phase in PHASES:
             position.phase = line.phase
-        found.append(line)
+        found.append(replace(line, phase=position.phase))
     position.line += len(found)
     return found
 

@@ -24,6 +24,8 @@ SOCKETS: Mapping[str, str] = {
 }
 # What root inside of the container needs to unpack layers with their owners and to chroot into them.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
+_FIXED: Mapping[str, str] = {"TMPDIR": "/work/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+_SCRATCH = ("/run", "/tmp", "/root", "/bases", "/var/cache/containers")  # noqa: S108 - of the container
 _GRACE = 10  # seconds between the request to end and the end
 _HOSTNAME = "kubernetes.io/hostname"
 
@@ -82,7 +84,7 @@ def _spec(job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, 
 
 def _container(told: Mapping[str, str], settings: KubernetesSettings, mounts: list[Object]) -> dict[str, Any]:
     environment: list[dict[str, Any]] = [
-        {"name": name, "value": value} for name, value in sorted({**settings.environment, **told, **_engine(settings)}.items())
+        {"name": name, "value": value} for name, value in sorted({**settings.environment, **told, **_engine(settings), **_FIXED}.items())
     ]
     if settings.git_secret:
         source = {"secretKeyRef": {"name": settings.git_secret, "key": "credentials"}}
@@ -123,8 +125,8 @@ def _security(settings: KubernetesSettings) -> dict[str, Any]:
     if settings.builder != "contained":
         # The daemon does the work; its socket belongs to root.
         return {
-            "runAsUser": 0, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
+            "runAsUser": 0, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]}, "seccompProfile": {"type": "RuntimeDefault"},
         }
     kind, _, file = settings.seccomp.partition("/")
     profile = {"type": kind} | ({"localhostProfile": file} if file else {})
@@ -132,7 +134,8 @@ def _security(settings: KubernetesSettings) -> dict[str, Any]:
         "runAsUser": 0,
         "runAsGroup": 0,
         "privileged": False,
-        "allowPrivilegeEscalation": True,  # set-uid programs of the images that are built, such as sudo and su
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
         "seccompProfile": profile,
         "appArmorProfile": {"type": "Unconfined"},
@@ -142,10 +145,11 @@ def _security(settings: KubernetesSettings) -> dict[str, Any]:
 def _volumes(settings: KubernetesSettings) -> tuple[list[Object], list[Object]]:
     """The volumes of the pod and where the container has them."""
     limit = {"sizeLimit": settings.disk_limit} if settings.disk_limit else {}
-    volumes: list[Object] = [{"name": "work", "emptyDir": limit}]
+    # As in the runtime `docker`: everything is written below /work, beside the small places that programs expect.
+    volumes: list[Object] = [{"name": "work", "emptyDir": limit}, {"name": "scratch", "emptyDir": {"sizeLimit": "256Mi"}}]
     mounts: list[Object] = [
-        {"name": "work", "mountPath": "/var/lib/containers", "subPath": "containers"},
-        {"name": "work", "mountPath": "/src", "subPath": "src"},
+        {"name": "work", "mountPath": "/work"},
+        *({"name": "scratch", "mountPath": path, "subPath": path.rpartition("/")[2]} for path in _SCRATCH),
     ]
     if settings.push_secret:
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]

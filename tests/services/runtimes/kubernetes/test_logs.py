@@ -36,4 +36,4 @@ def test_the_programs_own_word_for_the_failure_is_kept() -> None:
     """It becomes the reason where the pod knows only a status."""
     at = Position(1)
     taken(at, [b'{"message": "Error during build: no\\n", "phase": "failed"}\n', b"more\n"])
-    assert at.failed == "Error during build: no"
+    assert at.reason.sentence() == "no"

@@ -66,14 +66,15 @@ CASES: list[tuple[dict[str, str], str, Any]] = [
     ({}, C + "securityContext.seccompProfile", {"type": "Unconfined"}),
     ({"seccomp": "Localhost/dockyard/build.json"}, C + "securityContext.seccompProfile",
      {"type": "Localhost", "localhostProfile": "dockyard/build.json"}),
-    ({"builder": "dind"}, C + "securityContext.allowPrivilegeEscalation", False),
-    ({"builder": "dind"}, "spec.volumes.1.hostPath.path", "/var/run/dockyard-dind"),
-    ({"builder": "pink"}, "spec.volumes.1.hostPath.path", "/var/run/dockyard-pink"),
-    ({"builder": "host"}, "spec.volumes.1.hostPath.path", "/var/run"),
-    ({"builder": "host", "socket": "/run/d/d.sock"}, "spec.volumes.1.hostPath.path", "/run/d"),
-    ({}, "spec.volumes.1", None),
-    ({"push_secret": "push"}, "spec.volumes.1.secret.secretName", "push"),
-    ({"ca_configmap": "ca"}, "spec.volumes.1.configMap.name", "ca"),
+    ({}, C + "securityContext.allowPrivilegeEscalation", False),
+    ({}, C + "securityContext.readOnlyRootFilesystem", True),
+    ({"builder": "dind"}, "spec.volumes.2.hostPath.path", "/var/run/dockyard-dind"),
+    ({"builder": "pink"}, "spec.volumes.2.hostPath.path", "/var/run/dockyard-pink"),
+    ({"builder": "host"}, "spec.volumes.2.hostPath.path", "/var/run"),
+    ({"builder": "host", "socket": "/run/d/d.sock"}, "spec.volumes.2.hostPath.path", "/run/d"),
+    ({}, "spec.volumes.2", None),
+    ({"push_secret": "push"}, "spec.volumes.2.secret.secretName", "push"),
+    ({"ca_configmap": "ca"}, "spec.volumes.2.configMap.name", "ca"),
     ({"affinity": '{"podAntiAffinity": {}}'}, "spec.affinity", {"podAntiAffinity": {}}),
     ({}, "spec.affinity", None),
 ]
@@ -90,7 +91,8 @@ def test_the_environment_of_the_build() -> None:
     pod = made(environment='{"HTTPS_PROXY": "http://proxy:3128"}', git_secret="git", builder="host")
     found = {entry["name"]: entry.get("value") or entry["valueFrom"]["secretKeyRef"]["name"] for entry in at(pod, C + "env")}
     assert found == {
-        "TASK": "x", "HTTPS_PROXY": "http://proxy:3128", "DOCKER_HOST": "unix:///var/run/engine/docker.sock", "GIT_CREDENTIAL_ENV": "git",
+        "TASK": "x", "TMPDIR": "/work/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        "HTTPS_PROXY": "http://proxy:3128", "DOCKER_HOST": "unix:///var/run/engine/docker.sock", "GIT_CREDENTIAL_ENV": "git",
     }
 
 
