@@ -22,9 +22,11 @@ _BLOCK = 1 << 20
 
 def export(image: str, push: bool) -> None:
     """Leave `/work/out/image.json` and the blobs that it names, or `/work/out/image.tar` for an engine."""
+    first = image.partition("/")[0]
+    kept = image if "." in first or ":" in first or first == "localhost" else f"localhost/{image}"
     if not push:
         say.line("Writing the image for the engine.", "building")
-        subprocess.run(["buildah", "push", "--quiet", "--", image, f"docker-archive:{OUT}/image.tar:{image}"], check=True)
+        subprocess.run(["buildah", "push", "--quiet", "--", kept, f"docker-archive:{OUT}/image.tar:{image}"], check=True)
         say.fact(archive=True)
         return
     say.line("Writing the image's layers.", "building")
@@ -33,7 +35,7 @@ def export(image: str, push: bool) -> None:
     base = {path.name for path in BASES.iterdir()} if BASES.exists() else set[str]()
     for name in base:  # buildah takes these for written already
         (blobs / name).symlink_to(BASES / name)
-    subprocess.run(["buildah", "push", "--quiet", "--disable-compression", "--", image, f"oci:{OUT}/image:latest"], check=True)
+    subprocess.run(["buildah", "push", "--quiet", "--disable-compression", "--", kept, f"oci:{OUT}/image:latest"], check=True)
     index = json.loads((OUT / "image" / "index.json").read_text())
     manifest = json.loads((blobs / _hex(index["manifests"][0]["digest"])).read_text())
     config = blobs / _hex(manifest["config"]["digest"])

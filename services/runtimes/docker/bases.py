@@ -28,7 +28,8 @@ class Bases:
 
     async def volume(self) -> str:
         """The name of the full volume, or "" where no bases are set. The first call may take a minute."""
-        names = self._recipe.docker.bases
+        settings = self._recipe.docker
+        names = settings.bases or ([settings.base_image] if settings.base_image else [])
         if not names:
             return ""
         async with self._lock:
@@ -40,7 +41,13 @@ class Bases:
     async def _id(self, name: str) -> str:
         found = await self._engine.image(name)
         if found is None:
-            raise Misconfigured(f"Setting docker.bases: the engine has no image {name}; pull it.")
+            try:
+                await self._engine.pull(name)
+            except Unreachable as error:
+                raise Misconfigured(f"Setting docker.bases: the engine has no image {name} and cannot pull it: {error.sentence}") from error
+            found = await self._engine.image(name)
+        if found is None:
+            raise Misconfigured(f"Setting docker.bases: the engine has no image {name}.")
         return f"{name}@{found['Id']}"
 
     async def _filled(self, ids: tuple[str, ...]) -> str:

@@ -274,6 +274,11 @@ class Engine:
         except (docker.errors.NotFound, ImageVanished):
             return None
 
+    async def pull(self, name: str) -> None:
+        """Fetch an image from its registry, as an anonymous visitor."""
+        tagged = ":" in name.rpartition("/")[2]
+        await self._call(lambda api: api.pull(name if tagged else f"{name}:latest"))
+
     async def remove_image(self, name: str) -> None:
         """Forget an image's name, and the image with its last name; one that is in use stays."""
         def work(api: Any) -> None:

@@ -45,10 +45,11 @@ class Watch:
                 passed = await self._passed()
                 if passed is not None:
                     log.warning("build_limited", handle=self._handle, reason=passed[0])
+                    self.reason, self.hint = passed  # before the end that it explains
                     await self._engine.kill(self._handle, "KILL")
-                    self.reason, self.hint = passed
                     return
             except DockyardError as error:  # the engine is away; the follower finds out for itself
+                self.reason = ""
                 log.warning("build_unwatched", handle=self._handle, reason=error.sentence)
 
     async def _passed(self) -> tuple[str, str] | None:

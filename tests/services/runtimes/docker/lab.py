@@ -1,0 +1,119 @@
+"""A real engine, registry and git server for the tests of this folder, and the reason where there are none."""
+
+import hashlib
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan
+from services.runtimes.docker import DockerRuntime, make
+from services.settings import Settings, load
+from tests.services.registry.servers import PROGRAM, RegistryServer
+
+ROOT = Path(__file__).resolve().parents[4]
+IMAGE = "dockyard/build:test"
+SMALL, BASE = "docker.io/library/python:3.11-slim-bookworm", "docker.io/library/buildpack-deps:bookworm"
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """The output of the command line, for what a test wants to see with other eyes."""
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check, timeout=300).stdout.strip()
+
+
+def reason() -> str:
+    """Why these tests cannot run here, or ""."""
+    if not shutil.which("docker"):
+        return "no docker command"
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        return "no Docker engine answers"
+    if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode:
+        return "the engine has no buildx"
+    if PROGRAM is None:
+        return "no docker-registry (Debian's package of that name)"
+    for name in (SMALL, BASE):
+        if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
+            return f"the engine has no image {name}"
+    return ""
+
+
+def build_image() -> None:
+    """Make the image that builds run in; quick where nothing has changed."""
+    docker("buildx", "build", "-q", "--build-arg", f"BASE={SMALL}", "-t", IMAGE, "-f", str(ROOT / "deploy/build/Dockerfile"), str(ROOT))
+
+
+def gateway() -> str:
+    """Where containers find this machine."""
+    found = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+    return str(found.get("Gateway") or ipaddress.ip_network(found["Subnet"])[1])
+
+
+def settings(registry: RegistryServer | None, builder: str, **more: object) -> Settings:
+    """Settings of the runtime, with the registry or with the engine's own store."""
+    environ = {
+        "DOCKYARD_RUNTIME_NAME": "docker", "DOCKYARD_DOCKER_BUILD_IMAGE": IMAGE, "DOCKYARD_DOCKER_BUILDER": builder,
+        "DOCKYARD_DOCKER_BASE_IMAGE": BASE, "DOCKYARD_DOCKER_BASES": SMALL, "DOCKYARD_DOCKER_UV": "true",
+        "DOCKYARD_DOCKER_INSTALLATION": "tests", "DOCKYARD_BUILDS_IMAGE_PREFIX": "tests/r2d-", "DOCKYARD_BUILDS_TIMEOUT": "200",
+    }
+    if registry is not None:
+        environ |= {"DOCKYARD_REGISTRY_URL": registry.url, "DOCKYARD_BUILDS_IMAGE_PREFIX": f"{registry.host}/tests/r2d-"}
+    return load(environ | {f"DOCKYARD_{key.upper()}": str(value) for key, value in more.items()})
+
+
+@dataclass
+class Told:
+    """All that a build has said."""
+
+    lines: dict[int, LogLine] = field(default_factory=dict)
+    phases: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+    end: Exit | None = None
+
+    @property
+    def text(self) -> str:
+        """The log."""
+        return "".join(line.message for _, line in sorted(self.lines.items()))
+
+    def hear(self, item: BuildItem) -> None:
+        """Keep one item."""
+        match item:
+            case Lines(first, lines):
+                self.lines.update(enumerate(lines, first))
+            case Phase(state):
+                self.phases.append(str(state))
+            case Plan():
+                self.plan = item
+            case Exit():
+                self.end = item
+
+
+def job(url: str, commit: str, image: str, **more: Any) -> BuildJob:
+    """An attempt with an id of its own."""
+    key = hashlib.md5(f"{url}{commit}{image}{time.time()}{os.getpid()}".encode()).hexdigest()
+    return BuildJob(id=key, attempt=1, image=image, provider="git", repo_url=url, commit=commit, **more)
+
+
+async def build(runtime: DockerRuntime, work: BuildJob, *, keep: bool = False) -> Told:
+    """A build as the worker drives it."""
+    told = Told()
+    try:
+        await runtime.builder.start(work)
+        async for item in runtime.builder.follow(work, 1):
+            told.hear(item)
+            if isinstance(item, Plan):
+                await runtime.builder.proceed(work, await runtime.images.environment_exists(item.environment))
+    finally:
+        if not keep:
+            await runtime.builder.remove(work.handle)
+    assert told.end is not None
+    return told
+
+
+def runtime(registry: RegistryServer | None, builder: str, **more: object) -> DockerRuntime:
+    """The runtime on these settings."""
+    return make(settings(registry, builder, **more))
