@@ -30,4 +30,5 @@ class LocalSettings(Group):
     jupyter: list[str] = Field(default_factory=lambda: ["jupyterlab==4.*", "notebook==7.*", "ipykernel", "ipywidgets==8.*"], description="Requirements that every environment gets beside the repository's own.")
     python: str = Field("", description="Version of Python (3.12) for repositories that name none; empty: repo2docker's default where it is installed, else the one that Dockyard runs on.")
     pythons: list[str] = Field(default_factory=list, description="Interpreters (patterns of paths) to offer beside those that are found.")
+    conda: str = Field("https://conda.anaconda.org", description="Where conda's channels are; an environment.yml is solved by conda where this answers, else served from the package index as far as that goes.")
     uid: int = Field(0, ge=0, description="When started as root: the first of the 65,536 user ids that builds and servers run as; 0: 1879048192, a range that belongs to nobody.")

@@ -23,9 +23,13 @@ from services.errors import BuildFailed, DockyardError
 from services.runtimes.base import BuildJob, Exit, Plan
 from services.runtimes.local import detached, trees, words
 from services.runtimes.local.environments import Environment
+from services.runtimes.local.interpreters import REPO2DOCKER_DEFAULT, Interpreter
 from services.runtimes.local.making import Making, last_line, set_git_aside
 from services.runtimes.local.recipe import Recipe
+from services.runtimes.local.sandbox import VENV
 from services.runtimes.local.workshop import Step, Workshop, result
+
+OF_CONDA = Interpreter("conda", f"{VENV}/bin/python", "/usr", "/usr")
 
 
 class Attempt:
@@ -108,16 +112,21 @@ class Attempt:
         for number, notice in enumerate(recipe.notices[:100]):
             self._say(f"notice-{number}", "building", notice[:1000])
         if recipe.conda is not None:
-            recipe = recipe.with_index()
-            self._say("conda", "building", "conda's channels do not answer here: taking the packages from the package index.")
+            if self.workshop.conda_answers():
+                recipe = recipe.with_channels(REPO2DOCKER_DEFAULT)
+            else:
+                recipe = recipe.with_index()
+                self._say("conda", "building", "conda's channels do not answer here: taking the packages from the package index.")
         self._write("plan.json", {"recipe": recipe.json(), "key": recipe.key(self.workshop.local.jupyter), "why": recipe.why()})
         return None
 
     def _make(self, recipe: Recipe) -> Environment | Exit | None:
-        interpreter = self.workshop.interpreter(recipe.python)
+        # conda's own Python stands in the environment itself.
+        interpreter = OF_CONDA if recipe.with_conda else self.workshop.interpreter(recipe.python)
         bare = Recipe(kind="python", python=recipe.python)
         base: Environment | None = None
-        if not recipe.empty and not self.job.no_cache and not (self.directory / "baseless").exists():
+        based = not recipe.empty and not recipe.with_conda and not self.job.no_cache
+        if based and not (self.directory / "baseless").exists():
             base = self.workshop.environments.fresh(bare.key(self.workshop.local.jupyter))
             if base is None:
                 self._say("base", "building", f"Preparing Jupyter for Python {interpreter.minor}; this is done once.")

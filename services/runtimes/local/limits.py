@@ -239,3 +239,19 @@ def _tree() -> dict[int, list[int]]:
             if len(tail) > 1:
                 found.setdefault(int(tail[1]), []).append(int(name))
     return found
+
+
+def tree_bytes(paths: list[str]) -> int:
+    """Bytes that directories take on disk; what vanishes meanwhile counts nothing."""
+    total, stack = 0, list(paths)
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False):
+                            stack.append(entry.path)
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total

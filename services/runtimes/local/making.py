@@ -3,6 +3,7 @@
 Every step is a run of its own, so `look` can be called by whoever owns the build now: it finds what has ended, starts what comes
 next, and says when the environment is complete. Who may write what:
 
+    conda      our own account for installing; py-rattler alone runs, for an environment.yml where conda answers
     wheels     our own account for installing; uv alone runs, with the cache that all builds share
     build      the build's account; uv and what packages run to be built, with a cache of this build alone
     post       the build's account; postBuild, with the home and the environment
@@ -29,6 +30,7 @@ from services.runtimes.local.surroundings import local_directories, without_cred
 from services.runtimes.local.workshop import Step, Workshop, result
 
 UV, CACHE = "/run/uv", "/run/cache"
+TRUSTED = frozenset({"conda-forge", "defaults", "nodefaults", "bioconda", "pytorch", "nvidia"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class Making:
 
     def _steps(self) -> Exit | None:
         env, uid = self._place("env"), self.workshop.paths.store_uid
+        if self.recipe.with_conda:
+            self._prepare(env, uid, linked=False)
+            end = self._installed(self._conda(env, uid))
+            if end is None or not end.ok:
+                return end
         if not self.recipe.builds:
             self._prepare(env, uid, linked=not self.recipe.post_build)
             end = self._installed(self._install("wheels", env, uid))
@@ -95,7 +102,10 @@ class Making:
         trees.discard(draft)
         draft.mkdir(mode=0o755)
         venv = self.workshop.paths.directory(draft / "venv", uid)
-        if self.base is not None and linked:
+        if self.recipe.with_conda:
+            if env.name == "env-built":
+                trees.copy(self._place("env") / "venv", venv, uid)
+        elif self.base is not None and linked:
             trees.link(self.base.venv, venv, uid)
         elif self.base is not None:
             trees.copy(self.base.venv, venv, uid)
@@ -110,12 +120,29 @@ class Making:
         binds += [Bind(path, path) for path in local_directories(index)]
         job = {
             "wheels": wheels, "interpreter": self.interpreter.executable, "jupyter": workshop.local.jupyter,
+            "conda": self.recipe.with_conda,
             "plan": {name: getattr(self.recipe, name) for name in ("requirements", "constraints", "options", "flags")},
         }
         env_vars = {**index, "UV_CACHE_DIR": CACHE, "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", "UV_NO_CONFIG": "1"}
         return Step(
             name, Purpose.BUILD, ("step", "install"), uid, self._home(name), env / "venv", tuple(binds), env_vars, job,
             self.interpreter, seconds=self.seconds,
+        )  # fmt: skip
+
+    def _conda(self, env: Path, uid: int | None) -> Step:
+        conda, workshop = self.recipe.conda, self.workshop
+        assert conda is not None
+        # Packages are known in the cache by name and build: only channels that we trust to mean the same share one.
+        shared = set(conda["channels"]) <= TRUSTED
+        cache = workshop.paths.directory(workshop.paths.conda_cache if shared else self.directory / "conda-cache", uid)
+        job = {
+            "path": conda["path"], "channels": list(conda["channels"]), "specs": list(conda["specs"]), "python": self.recipe.python,
+            "alias": workshop.local.conda,
+        }  # fmt: skip
+        binds = (Bind(str(workshop.rattler), "/run/rattler/rattler"), Bind(str(cache), "/run/conda", writable=True))
+        return Step(
+            "conda", Purpose.BUILD, ("step", "conda_install"), uid, self.directory / "conda.home", env / "venv", binds, {}, job,
+            seconds=self.seconds,
         )  # fmt: skip
 
     def _home(self, name: str) -> Path:

@@ -84,6 +84,11 @@ class Paths:
         return path
 
     @property
+    def conda_cache(self) -> Path:
+        """The cache of conda packages from well-known channels."""
+        return self.root / "cache" / "conda"
+
+    @property
     def etc(self) -> Path:
         """The files of `sandbox.write_etc`."""
         return self.root / "etc"

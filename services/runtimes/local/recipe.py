@@ -33,7 +33,7 @@ class Recipe:
     pinned: bool = False
     post_build: str = ""
     start: str = ""
-    conda: Mapping[str, Any] | None = None  # path, channels, specs, mapped, absent
+    conda: Mapping[str, Any] | None = None  # path, channels, specs, mapped, absent, python, missing
     with_conda: bool = False  # whether conda's channels answer and it is solved by them
     tree: str = ""  # id of the tree at the commit
     notices: tuple[str, ...] = ()
@@ -106,6 +106,8 @@ class Recipe:
         Raises `BuildFailed` with the names of what only conda has.
         """
         assert self.conda is not None
+        if self.conda["missing"]:
+            raise BuildFailed(str(self.conda["missing"]))
         absent = [str(name) for name in self.conda["absent"]]
         if absent:
             raise BuildFailed(
@@ -113,6 +115,11 @@ class Recipe:
                 f"and conda's channels do not answer here."
             )
         return replace(self, requirements=(*_lines(self.conda["mapped"]), *self.requirements))
+
+    def with_channels(self, default: str) -> Self:
+        """For environment.yml where conda answers: it brings its own Python, `default` (such as 3.10) unless it asks for one."""
+        assert self.conda is not None
+        return replace(self, with_conda=True, python=str(self.conda["python"] or default))
 
     def json(self) -> dict[str, Any]:
         """For the worker's own file of the plan."""

@@ -54,22 +54,6 @@ def memory_file(name: str, data: bytes) -> int:
     return fd
 
 
-def tree_bytes(paths: list[str]) -> int:
-    """Bytes that directories take on disk; what vanishes meanwhile counts nothing."""
-    total, stack = 0, list(paths)
-    while stack:
-        try:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    with suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False):
-                            stack.append(entry.path)
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-    return total
-
-
 class Shim:
     """The life of one sandbox."""
 
@@ -180,7 +164,7 @@ class Shim:
             free = os.statvfs(self.spec["log"].rpartition("/")[0])
             if free.f_bavail * free.f_frsize < limits["free_bytes"]:
                 self.end("full")
-            if limits["disk_bytes"] and tree_bytes(self.spec["disk"]) > limits["disk_bytes"]:
+            if limits["disk_bytes"] and bounds.tree_bytes(self.spec["disk"]) > limits["disk_bytes"]:
                 self.end("disk")
             # A walk may take long in a big tree: it gets a twentieth of the time at most.
             self.disk_at = time.monotonic() + max(TICK, 20 * (time.monotonic() - now))

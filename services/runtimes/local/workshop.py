@@ -1,17 +1,21 @@
 """What all builds of one process share, and how a step of theirs becomes a run."""
 
+import importlib.util
 import json
 import os
+import socket
 import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from services.egress import Purpose
 from services.errors import Misconfigured
-from services.runtimes.local import interpreters
+from services.runtimes.local import interpreters, tools
 from services.runtimes.local.detached import Absent, Detached, Ended, Limits, start, status
 from services.runtimes.local.environments import EnvironmentStore
 from services.runtimes.local.images import Images
@@ -51,6 +55,7 @@ class Workshop:
     ) -> None:
         """`environ` is where certificates and index settings are read from: the process's own unless given."""
         self._environ = environ
+        self._conda, self._conda_until = False, 0.0
         self.paths = paths
         self.local = local
         self.builds = builds
@@ -72,6 +77,23 @@ class Workshop:
         """The version for repositories that name none ("" if there is none) and a sentence about it for the log."""
         chosen, sentence = interpreters.choose(self.pythons, "", default=self.local.python)
         return (chosen.version if chosen else "", sentence)
+
+    @cached_property
+    def rattler(self) -> Path:
+        """The package py-rattler, where every account can read it."""
+        spec = importlib.util.find_spec("rattler")
+        if spec is None or spec.origin is None:
+            raise Misconfigured("py-rattler is not installed; environment.yml needs it.")
+        return tools.reachable(Path(spec.origin).parent, self.paths.root / "tools")
+
+    def conda_answers(self) -> bool:
+        """Whether builds reach conda's channels, by the egress rule; asked once in a minute at most. Blocking, up to 3 s."""
+        if time.monotonic() > self._conda_until:
+            parts = urlsplit(self.local.conda)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            self._conda = bool(parts.hostname) and reaches(self.paths.egress / "build.sock", str(parts.hostname), port)
+            self._conda_until = time.monotonic() + 60
+        return self._conda
 
     def interpreter(self, version: str) -> Interpreter:
         """The interpreter of a version, where every account can read it. Raises `Misconfigured`."""
@@ -115,6 +137,18 @@ class Workshop:
         return Detached(
             directory / step.name, sandbox, self.limits(step), log, uid=step.uid, nice=5, disk=(directory,),
         )
+
+
+def reaches(proxy: Path, host: str, port: int, *, patience: float = 3.0) -> bool:
+    """Whether the egress proxy at a socket connects to host and port within `patience` seconds."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(patience)
+            connection.connect(str(proxy))
+            connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\n\r\n".encode())
+            return connection.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
 
 
 def result(directory: Path, step: str, name: str = "result.json") -> Mapping[str, Any] | None:

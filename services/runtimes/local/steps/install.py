@@ -46,6 +46,8 @@ class Install:
         self.jupyter: list[str] = job["jupyter"]
         self.plan: dict[str, Any] = job["plan"]
         self.requirements: list[list[Any]] = job["plan"]["requirements"]
+        # Packages of conda are in the prefix already: none of them is to be removed, and it is no venv.
+        self.mode = ["--break-system-packages"] if job["conda"] else ["--exact"]
 
     def run(self) -> None:
         """Make the environment unless it is there, and install."""
@@ -79,7 +81,7 @@ class Install:
             arguments += ["--index-strategy", "unsafe-best-match"]  # as pip chooses among several indexes
         if self.wheels:
             arguments.append("--no-build")
-        return self.uv("pip", "install", "--exact", "--no-sources", "--python", f"{VENV}/bin/python", *arguments)
+        return self.uv("pip", "install", *self.mode, "--no-sources", "--python", f"{VENV}/bin/python", *arguments)
 
     def uv(self, *arguments: str) -> str:
         """Run uv, its words into the log; what it said if it failed."""

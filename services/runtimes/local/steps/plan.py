@@ -40,7 +40,13 @@ def plan(pythons: list[str], default: tuple[str, str], tree: Path) -> dict[str, 
         scan.builds = True
     if found.post_build:
         scan.reads.append(f"{found.post_build} runs in it")
-    python, sentence = _python(found, conda, pythons, default)
+    missing = ""
+    try:
+        python, sentence = _python(found, conda, pythons, default)
+    except Failure as failure:
+        if conda is None:
+            raise
+        python, sentence, missing = "", "", failure.reason  # conda may have that Python
     notices += [sentence] if sentence else []
     for script in filter(None, (found.post_build, found.start)):
         os.chmod(tree / script, 0o755)  # noqa: S103 - as repo2docker does
@@ -48,7 +54,7 @@ def plan(pythons: list[str], default: tuple[str, str], tree: Path) -> dict[str, 
         "kind": found.kind, "python": python, "requirements": _lines(scan.requirements), "constraints": _lines(scan.constraints),
         "options": _lines(scan.options), "flags": scan.flags, "builds": scan.builds, "reads": scan.reads,
         "notices": notices + scan.notices, "pinned": bool(scan.requirements) and scan.pinned and not scan.builds,
-        "post_build": found.post_build, "start": found.start, "conda": _conda_part(conda),
+        "post_build": found.post_build, "start": found.start, "conda": _conda_part(conda, missing),
     }  # fmt: skip
 
 
@@ -60,11 +66,14 @@ def _conda(tree: Path, found: Detected, scan: Scan) -> CondaFile:
     return conda
 
 
-def _conda_part(conda: CondaFile | None) -> dict[str, Any] | None:
+def _conda_part(conda: CondaFile | None, missing: str) -> dict[str, Any] | None:
     if conda is None:
         return None
     mapped = [[text, conda.path, 0, name] for name, text in conda.requirements]
-    return {"path": conda.path, "channels": conda.channels, "specs": conda.specs, "mapped": mapped, "absent": conda.absent}
+    return {
+        "path": conda.path, "channels": conda.channels, "specs": conda.specs, "mapped": mapped, "absent": conda.absent,
+        "python": conda.python, "missing": missing,
+    }  # fmt: skip
 
 
 def _lines(lines: list[Line]) -> list[list[str | int]]:

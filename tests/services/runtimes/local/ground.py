@@ -54,6 +54,7 @@ class Ground:
     def __init__(self, root: Path, index: Index, **values: str) -> None:
         self.root = root
         self.index = index
+        self.values = values
         self.settings = self._load(values)
 
     def _load(self, values: dict[str, str]) -> Settings:
@@ -64,7 +65,7 @@ class Ground:
 
     def workshop(self, **values: str) -> Workshop:
         """A workshop on this home, with settings of its own."""
-        settings = self._load(values) if values else self.settings
+        settings = self._load({**self.values, **values})
         environ = {"UV_DEFAULT_INDEX": self.index.url}
         return Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, environ)
 
@@ -96,7 +97,7 @@ def ground(**values: str) -> Iterator[Ground]:
     index.wheel("tinyjupyter", "1.0")
     found = Ground(root, index, **values)
     env = {name: value for name, value in os.environ.items() if not name.startswith("DOCKYARD_")} | {
-        "DOCKYARD_HOME_PATH": str(root), "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_EGRESS_REFUSED": "127.0.0.1:9",
+        "DOCKYARD_HOME_PATH": str(root), "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_EGRESS_REFUSED": "127.0.0.1:9", **values,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     log, command = root / "egress.log", [sys.executable, "-m", "services.runtimes.local.egress_proxy"]
