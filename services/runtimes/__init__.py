@@ -10,7 +10,9 @@ from services.settings import Settings
 # The name of a runtime and the module that makes it. Imported when chosen: the libraries of the others are not loaded.
 TABLE: dict[str, str] = {
     "local": "services.runtimes.local",
+    "docker": "services.runtimes.docker",
     "fake": "services.runtimes.fake",
+    "kubernetes": "services.runtimes.kubernetes",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.errors import Misconfigured
 from services.settings.base import Group, Origin, environment, load_file, load_group
+from services.settings.docker import DockerSettings
 from services.settings.groups import (
     GROUPS,
     AuthSettings,
@@ -22,15 +23,19 @@ from services.settings.groups import (
     RedisSettings,
     RuntimeSettings,
 )
+from services.settings.kubernetes import KubernetesSettings
 from services.settings.local import LocalSettings
 from services.settings.providers import EgressSettings, ProviderSettings
+from services.settings.registry import RegistrySettings
 
-ALL_GROUPS: tuple[type[Group], ...] = (*GROUPS, ProviderSettings, EgressSettings, LocalSettings)
+ALL_GROUPS: tuple[type[Group], ...] = (
+    *GROUPS, ProviderSettings, EgressSettings, LocalSettings, RegistrySettings, DockerSettings, KubernetesSettings,
+)
 
 __all__ = [
-    "ALL_GROUPS", "AuthSettings", "BuildSettings", "DatabaseSettings", "EgressSettings", "FrontSettings", "Group",
-    "HomeSettings", "HubSettings", "LeaseSettings", "LimitSettings", "LocalSettings", "LogSettings", "Origin",
-    "ProviderSettings", "ReaperSettings", "RedisSettings", "RuntimeSettings", "Settings", "load",
+    "ALL_GROUPS", "AuthSettings", "BuildSettings", "DatabaseSettings", "DockerSettings", "EgressSettings", "FrontSettings", "Group",
+    "HomeSettings", "HubSettings", "KubernetesSettings", "LeaseSettings", "LimitSettings", "LocalSettings", "LogSettings", "Origin",
+    "ProviderSettings", "ReaperSettings", "RedisSettings", "RegistrySettings", "RuntimeSettings", "Settings", "load",
 ]
 
 
@@ -53,6 +58,9 @@ class Settings:
     providers: ProviderSettings
     egress: EgressSettings
     local: LocalSettings
+    registry: RegistrySettings
+    docker: DockerSettings
+    kubernetes: KubernetesSettings
     origins: Mapping[str, Origin]  # "group.key" -> where its value came from
 
 
