@@ -32,10 +32,16 @@ class Reason(Body):
 class NewLaunch(BaseModel):
     """What to launch: a link as one would paste it, or provider and spec as in a BinderHub address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [
-        {"link": "https://github.com/norvig/pytudes"},
-        {"provider": "gh", "spec": "norvig/pytudes/HEAD", "urlpath": "doc/tree/ipynb/Advent2020.ipynb"},
-    ]})
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={
+        "examples": [
+            {"link": "https://github.com/norvig/pytudes"},
+            {"provider": "gh", "spec": "norvig/pytudes/HEAD", "urlpath": "doc/tree/ipynb/Advent2020.ipynb"},
+        ],
+        "oneOf": [
+            {"required": ["link"], "properties": {"link": {"type": "string"}}},
+            {"required": ["provider", "spec"], "properties": {"provider": {"type": "string"}, "spec": {"type": "string"}}},
+        ],
+    })
 
     link: str | None = Field(default=None, min_length=1, max_length=4000, description="Any link that the home page takes.")
     provider: str | None = Field(default=None, min_length=1, max_length=40, description="Prefix of the provider, such as gh.")

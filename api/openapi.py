@@ -40,8 +40,9 @@ def _corrected(made: dict[str, Any]) -> dict[str, Any]:
             for status, response in operation["responses"].items():
                 if status == "422":
                     operation["responses"][status] = {"description": "The request does not fit.", "content": _PROBLEM}
-                elif int(status) >= 400 and "application/json" in response.get("content", {}):
+                elif int(status) >= 400 and response.get("content"):
                     response["content"] = _PROBLEM
+            operation["responses"]["default"] = {"description": "Something else is wrong; the sentence says what.", "content": _PROBLEM}
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
     return made

@@ -112,7 +112,7 @@ class OriginCheck:
                 await self._with(origin, scope, receive, send)
         elif is_own(request, headers.get("host", ""), scope["scheme"]) or self.all:
             if method == "OPTIONS":
-                await Response(status_code=204, headers={"allow": _METHODS})(scope, receive, send)
+                await Response(status_code=204)(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
         else:

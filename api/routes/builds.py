@@ -68,7 +68,7 @@ async def _text(services: ApiServices, build_id: str) -> AsyncIterator[bytes]:
 
 
 @router.get("/{build_id}/events", summary="Follow a build", response_class=Response, responses={
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "One JSON object an event."},
+    200: {"content": {"text/event-stream": {}}, "description": "One JSON object an event."},
     204: {"description": "Everything has been told already."},
 })
 async def events(

@@ -104,7 +104,7 @@ async def end(request: Request, launch_id: str) -> Launch:
 
 
 @router.get("/{launch_id}/events", summary="Follow a launch", response_class=Response, responses={
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "One JSON object an event."},
+    200: {"content": {"text/event-stream": {}}, "description": "One JSON object an event."},
     204: {"description": "Everything has been told already."},
 })
 async def events(
