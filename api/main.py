@@ -7,11 +7,13 @@ import uvicorn
 from api.app import make_app
 from services.observe import configure
 from services.settings import Settings
+from services.settings.exposure import check_exposure
 
 
 def main(settings: Settings) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Raises `Misconfigured`."""
     configure(settings.log, "api")
+    check_exposure(settings.front, settings.limits)
     config = uvicorn.Config(
         make_app(settings), host=settings.front.host, port=settings.front.port, loop="uvloop", http="httptools", ws="none",
         lifespan="on", access_log=False, log_config=None, server_header=False, date_header=False, proxy_headers=False,

@@ -16,12 +16,13 @@ from cli.embedded import leftovers
 from cli.embedded.account import service_account
 from cli.embedded.home import Home, default_path, hold, open_home
 from cli.embedded.parts import CHECKOUT, Plan, make_plan
-from cli.embedded.places import check_exposure, check_port, loopback, status_of
+from cli.embedded.places import check_port, status_of
 from cli.embedded.reach import open_way
 from cli.embedded.story import Story, fail
 from cli.supervisor import Supervisor
 from services.errors import DockyardError, Misconfigured
 from services.settings import Settings, load
+from services.settings.exposure import check_exposure, loopback
 
 OURS = ("services", "api", "worker", "launcher", "reaper", "cli", "deploy", "migrations")
 EXAMPLE = "gh/binder-examples/requirements/HEAD"
@@ -33,7 +34,7 @@ def up(flags: dict[str, str], config: Path | None) -> int:
     began = time.monotonic()
     try:
         settings = load(config=config, flags=flags)
-        check_exposure(settings)
+        check_exposure(settings.front, settings.limits)
         account = service_account()
         home = open_home(Path(settings.home.path).absolute() if settings.home.path else default_path(), account)
         with hold(home):

@@ -1,6 +1,7 @@
 """Puts a launcher together: one claim loop, one session with the hub, on one event loop."""
 
 import asyncio
+from dataclasses import replace
 
 import uvloop
 
@@ -21,6 +22,21 @@ LAUNCH = Work(
         "ref_url", "launch_host", "client", "options", "stop_reason", "rebuilt",
     ),
 )
+# A place is taken by a server that runs, stops or starts; a launch that nobody works on yet has none.
+_ROOM = """
+ AND (c.state <> 'launching' OR c.lease_owner IS NOT NULL OR c.id IN (
+   SELECT w.id FROM launch w WHERE w.state = 'launching' AND w.lease_owner IS NULL AND w.due <= now() ORDER BY w.due
+   LIMIT greatest(0, {limit} - (SELECT count(*) FROM launch p
+     WHERE p.state IN ('ready', 'stopping') OR (p.state = 'launching' AND p.lease_owner IS NOT NULL)))))
+"""
+
+
+def work(servers_total: int) -> Work:
+    """What a launcher claims. Launches past the bound wait for a place instead of failing.
+
+    Two launchers look at the same waiting launches in the same order and skip what the other has locked, so the bound holds.
+    """
+    return replace(LAUNCH, where=LAUNCH.where + _ROOM.format(limit=servers_total)) if servers_total else LAUNCH
 
 
 async def run(settings: Settings) -> None:
@@ -31,8 +47,10 @@ async def run(settings: Settings) -> None:
     async with Hub(settings.hub) as hub:
         launching = Launching(process.teller, hub, make_images(settings), secret, settings.hub, settings.builds)
         loops = [
-            ClaimLoop("launch", Claims(process.db, LAUNCH, process.owner, settings.leases.seconds), listener.ear(), launching.work,
-                      capacity=settings.hub.concurrency, settings=settings.leases, batch=settings.hub.concurrency),
+            ClaimLoop(
+                "launch", Claims(process.db, work(settings.limits.servers_total), process.owner, settings.leases.seconds),
+                listener.ear(), launching.work, capacity=settings.hub.concurrency, settings=settings.leases,
+                batch=settings.hub.concurrency),
         ]
 
         async def close() -> None:

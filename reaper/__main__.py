@@ -8,7 +8,6 @@ from services.settings import load
 
 if __name__ == "__main__":
     try:
-        settings = load()
+        main(load())
     except Misconfigured as error:
         sys.exit(error.sentence)
-    main(settings)

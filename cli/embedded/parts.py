@@ -25,12 +25,13 @@ from cli.embedded.child import Command
 from cli.embedded.forge import Forge
 from cli.embedded.home import Home
 from cli.embedded.node import proxy_command
-from cli.embedded.places import accepts, loopback, socket_url, status_of
+from cli.embedded.places import accepts, socket_url, status_of
 from cli.embedded.postgres import Postgres
 from cli.embedded.valkey import Valkey
 from cli.supervisor import Part
 from services.settings import Settings
 from services.settings.base import variable
+from services.settings.exposure import loopback
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMPORTED = (

@@ -6,12 +6,10 @@ proxy (P+1), which browsers call by the name `localhost`: another origin, becaus
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from pathlib import Path
 
 from services.errors import Misconfigured
-from services.settings import Settings
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -19,31 +17,6 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-._~")
 def socket_url(path: Path) -> str:
     """http+unix://… for a socket; capitals are encoded too, because readers of addresses lower them."""
     return "http+unix://" + "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in str(path).encode())
-
-
-def loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens here."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_exposure(settings: Settings) -> None:
-    """Refuse an address that others reach while anybody may start servers without limit."""
-    if loopback(settings.front.host):
-        return
-    limits = settings.limits
-    missing = [
-        f"limits.{key}" for key in ("open_per_client", "open_total", "servers_total") if getattr(limits, key) == 0
-    ]
-    if missing:
-        raise Misconfigured(
-            f"Other machines reach front.host {settings.front.host}, and everybody there could start servers without "
-            f"limit: set {' and '.join(missing)}, or listen on 127.0.0.1."
-        )
 
 
 def check_port(host: str, port: int, what: str) -> None:
