@@ -22,6 +22,7 @@ from services.egress import Purpose
 from services.errors import BuildFailed, DockyardError
 from services.runtimes.base import BuildJob, Exit, Plan
 from services.runtimes.local import detached, trees, words
+from services.runtimes.local.bases import base, finished
 from services.runtimes.local.environments import Environment
 from services.runtimes.local.interpreters import REPO2DOCKER_DEFAULT, Interpreter
 from services.runtimes.local.making import Making, last_line, set_git_aside
@@ -123,53 +124,25 @@ class Attempt:
     def _make(self, recipe: Recipe) -> Environment | Exit | None:
         # conda's own Python stands in the environment itself.
         interpreter = OF_CONDA if recipe.with_conda else self.workshop.interpreter(recipe.python)
-        bare = Recipe(kind="python", python=recipe.python)
-        base: Environment | None = None
+        begin: Environment | None = None
         based = not recipe.empty and not recipe.with_conda and not self.job.no_cache
         if based and not (self.directory / "baseless").exists():
-            base = self.workshop.environments.fresh(bare.key(self.workshop.local.jupyter))
-            if base is None:
+            made, log = base(self.workshop, recipe.python)
+            if log is not None:
                 self._say("base", "building", f"Preparing Jupyter for Python {interpreter.minor}; this is done once.")
-                made = self._base(bare)
-                if made is None:
-                    return None
-                if isinstance(made, Exit):  # then let the repository's own installation say what is wrong
-                    (self.directory / "baseless").touch()
-                    return None
-                base = made
+                self._repeat(log)
+            if made is None:
+                return None
+            if log is not None:
+                finished(log)
+            if isinstance(made, Exit):  # then let the repository's own installation say what is wrong
+                (self.directory / "baseless").touch()
+            else:
+                begin = made
         content = self.directory / "content"
         return Making(
-            self.workshop, self.directory, recipe, interpreter, self.log, self.job.handle, self._uid(), base, content, self._left(),
+            self.workshop, self.directory, recipe, interpreter, self.log, self.job.handle, self._uid(), begin, content, self._left(),
         ).look()
-
-    def _base(self, bare: Recipe) -> Environment | Exit | None:
-        """Make the environment that holds Jupyter alone, together with every other build that needs it."""
-        workshop = self.workshop
-        directory = workshop.paths.bases / bare.key(workshop.local.jupyter)[:32]
-        mode = 0o700 if workshop.paths.first_uid is None else 0o711
-        directory.mkdir(mode=mode, exist_ok=True)
-        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if not detached.lock(lock):
-                return None
-            number = self._number(directory)
-            making = Making(
-                workshop, directory / number, bare, workshop.interpreter(bare.python), directory / number / "log", f"base-{number}",
-                None, seconds=workshop.builds.timeout,
-            )  # fmt: skip
-            (directory / number).mkdir(mode=mode, exist_ok=True)
-            made = making.look()
-            self._repeat(directory / number / "log")
-            if made is not None:
-                trees.discard(directory / number)
-            return made
-        finally:
-            os.close(lock)
-
-    def _number(self, directory: Path) -> str:
-        """The name of the base that is being made, or a new one."""
-        names = sorted(path.name for path in directory.iterdir() if path.name.isdigit())
-        return names[-1] if names else str(time.time_ns())
 
     def _image(self, recipe: Recipe, environment: Environment, *, reused: bool) -> Exit:
         """Put the image together: the content of the commit, or the home as the environment's making has left it."""
@@ -254,6 +227,17 @@ class Attempt:
         draft = self.directory / f".{name}"
         draft.write_text(json.dumps(value))
         draft.replace(self.directory / name)
+
+
+def sweep(workshop: Workshop) -> None:
+    """Remove what killed processes have left: attempts that should have ended long ago, halves of removals; blocking."""
+    for top in (workshop.paths.builds, workshop.paths.images, workshop.paths.servers):
+        for trash in top.glob(".removed-*"):
+            trees.remove(trash)
+    for directory in workshop.paths.builds.iterdir():
+        age = time.time() - directory.stat().st_mtime
+        if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory):
+            forget(workshop, directory.name)
 
 
 def forget(workshop: Workshop, handle: str) -> None:

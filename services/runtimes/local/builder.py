@@ -11,7 +11,8 @@ from pathlib import Path
 
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan
 from services.runtimes.local import detached
-from services.runtimes.local.attempt import Attempt, forget
+from services.runtimes.local.attempt import Attempt, forget, sweep
+from services.runtimes.local.bases import base, finished
 from services.runtimes.local.workshop import Workshop
 from services.states import BuildState
 
@@ -26,6 +27,24 @@ class LocalBuilder:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
+
+    async def prepare(self) -> None:
+        """Clean up after killed processes, and make the environment that all others begin as, so that the first build need not.
+
+        Nothing waits for it and nothing fails with it; where it cannot be made, the first build says why.
+        """
+        version, _ = await asyncio.to_thread(self._workshop.default_python)
+        if not version:
+            return
+        await asyncio.to_thread(self._workshop.paths.make)
+        await asyncio.to_thread(sweep, self._workshop)
+        while True:
+            made, log = await asyncio.to_thread(base, self._workshop, version)
+            if made is not None:
+                if log is not None:
+                    await asyncio.to_thread(finished, log)
+                return
+            await asyncio.sleep(0.5)
 
     async def start(self, job: BuildJob) -> None:
         """Start the attempt, or find it running, ended or waiting for `proceed`. Raises `NotStarted` or `Misconfigured`."""

@@ -162,7 +162,7 @@ def stop_all(directories: Iterable[Path], *, patience: float = 5.0) -> None:
 
 def runs(root: Path) -> list[Path]:
     """The directories of all runs below `root` that still run, three levels deep at most."""
-    found = [path.parent for pattern in ("*/pid", "*/*/pid", "*/*/*/pid") for path in root.glob(pattern)]
+    found = [path.parent for pattern in ("pid", "*/pid", "*/*/pid", "*/*/*/pid") for path in root.glob(pattern)]
     return sorted(path for path in found if isinstance(status(path), Running))
 
 

@@ -23,6 +23,7 @@ import structlog
 
 from services.egress import Purpose, Rule
 from services.errors import DockyardError, ForbiddenAddress
+from services.observe import configure
 from services.runtimes.local.paths import FIRST_UID, UIDS, Paths
 from services.settings import EgressSettings, load
 
@@ -199,6 +200,7 @@ def _listen(path: Path) -> socket.socket:
 async def main() -> None:
     """Serve until SIGTERM."""
     settings = load()
+    configure(settings.log, "egress")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ended = asyncio.Event()

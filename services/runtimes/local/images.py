@@ -59,8 +59,8 @@ class Images:
         await asyncio.to_thread(self._remove, image)
 
     async def usage(self) -> int:
-        """Bytes in use by images and environments; hard links count once."""
-        return await asyncio.to_thread(tree_bytes, [self._paths.images, self._paths.environments])
+        """Bytes in use by images, environments and caches; hard links count once."""
+        return await asyncio.to_thread(tree_bytes, [self._paths.images, self._paths.environments, self._paths.root / "cache"])
 
     async def last_used(self) -> Mapping[str, float]:
         """When each image was last opened, in seconds since 1970."""

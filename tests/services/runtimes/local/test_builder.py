@@ -1,10 +1,12 @@
 """Real builds: what is built and what is not, and failures with their sentences."""
 
+import asyncio
 import os
 
 import pytest
 
 from services.runtimes.base import Exit, Presence
+from services.runtimes.local.builder import LocalBuilder
 from tests.gitrepo import Repo
 from tests.services.runtimes.local.ground import Ground, environments, fresh
 from tests.services.runtimes.local.packages import package_files
@@ -135,3 +137,14 @@ async def test_old_environments_without_fixed_versions_are_resolved_anew(home: G
     later = home.workshop(DOCKYARD_BUILDS_ENVIRONMENT_DAYS="0.0000001")
     assert (await home.build(home.job(url, loose), later)).exit.facts["reused"] == "no"
     assert (await home.build(home.job(url, fixed), later)).exit.facts["reused"] == "yes"
+
+
+async def test_jupyter_is_prepared_once_for_all(home: Ground, repo: Repo, url: str) -> None:
+    builder = LocalBuilder(home.workshop(DOCKYARD_LOCAL_JUPYTER="tinyjupyter==1.0"))
+    await asyncio.gather(builder.prepare(), builder.prepare())
+    await builder.prepare()
+    built = await home.build(
+        home.job(url, repo.commit({"requirements.txt": fresh(home)})), home.workshop(DOCKYARD_LOCAL_JUPYTER="tinyjupyter==1.0"))
+    assert built.exit.ok
+    assert "Preparing Jupyter" not in built.text
+    assert not any((home.root / "local/bases").glob("*/*"))
