@@ -27,6 +27,8 @@ def opens(query: Mapping[str, str]) -> str:
     default. A `urlpath` is taken as it is (nbgitpuller's holds a whole quoted query), but for leading
     slashes.
     """
+    if any(character < " " for value in query.values() for character in value):
+        return ""  # nobody means that, and not everything can store it
     if path := query.get("labpath", ""):
         return "doc/tree/" + quote(path.strip("/"), safe=_ENCODE_URI)
     if path := query.get("filepath", ""):

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 
+PLAIN = r"^[^\x00-\x1f\x7f]*$"  # text without control characters; PostgreSQL stores no NUL
+
 _ID = "9f86d081884c7d659a2feaa0c55ad015"
 _COMMIT = "6ef7a6ad06a3a5c9d9a2d1b2e1a1c6a0d7a6f0b1"
 
@@ -32,7 +34,7 @@ class Reason(Body):
 class NewLaunch(BaseModel):
     """What to launch: a link as one would paste it, or provider and spec as in a BinderHub address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra={
         "examples": [
             {"link": "https://github.com/norvig/pytudes"},
             {"provider": "gh", "spec": "norvig/pytudes/HEAD", "urlpath": "doc/tree/ipynb/Advent2020.ipynb"},
@@ -45,12 +47,14 @@ class NewLaunch(BaseModel):
 
     link: str | None = Field(default=None, min_length=1, max_length=4000, description="Any link that the home page takes.")
     provider: str | None = Field(default=None, min_length=1, max_length=40, description="Prefix of the provider, such as gh.")
-    spec: str | None = Field(default=None, min_length=1, max_length=4000, description="What follows the prefix, still quoted.")
+    spec: str | None = Field(
+        default=None, min_length=1, max_length=4000, pattern=PLAIN, description="What follows the prefix, still quoted.",
+    )
     build_only: bool = Field(default=False, description="End with the image; start no server.")
     rebuild: bool = Field(default=False, description="Build even if the image exists, without any cache.")
-    urlpath: Annotated[str, Field(max_length=4000)] = Field(default="", description="What to open in the server.")
+    urlpath: Annotated[str, Field(max_length=4000, pattern=PLAIN)] = Field(default="", description="What to open in the server.")
     env: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Annotated[str, Field(max_length=4000)]
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")]
     ] = Field(default_factory=dict, max_length=32, description="Environment of the server; only names that are allowed here.")
 
     @model_validator(mode="after")

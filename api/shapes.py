@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from services.names import server_id
 from services.secrets import Secret
 from services.usecases.read import LaunchView
 
+_ID = re.compile(r"[0-9a-f]{32}")
 _STOPPED = {
     "idle": "The server was stopped because nobody used it.", "max-age": "The server was stopped because its time was over.",
     "user": "The server was stopped on request.", "lost": "The server is gone.",
@@ -74,6 +76,6 @@ def read_cursor(text: str) -> tuple[datetime, str]:
         found = datetime.fromisoformat(at)
     except (binascii.Error, ValueError) as error:
         raise BadRequest("This cursor is not one of ours.") from error
-    if found.tzinfo is None or not row_id:
+    if found.tzinfo is None or not _ID.fullmatch(row_id):
         raise BadRequest("This cursor is not one of ours.")
     return found, row_id

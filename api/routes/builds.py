@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from api import shapes
 from api.admin import need_admin
 from api.binder import check_room
-from api.bodies import Build, Page, Problem
+from api.bodies import PLAIN, Build, Page, Problem
 from api.held import checked_id
 from api.routes.build_events import BuildStream, text_of
 from api.services import ApiServices, services_of
@@ -26,8 +26,8 @@ router = APIRouter(prefix="/api/v1/builds", tags=["builds"], responses={
 @router.get("", summary="List builds", dependencies=[Depends(need_admin)])
 async def builds(
     request: Request,
-    state: Annotated[str | None, Query(max_length=20)] = None,
-    image: Annotated[str | None, Query(max_length=400)] = None,
+    state: Annotated[str | None, Query(max_length=20, pattern=PLAIN)] = None,
+    image: Annotated[str | None, Query(max_length=400, pattern=PLAIN)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
 ) -> Page[Build]:

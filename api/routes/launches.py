@@ -8,7 +8,7 @@ from api import shapes
 from api.accept import START, Asked, accept, parse
 from api.admin import need_admin
 from api.binder import check_room
-from api.bodies import Launch, NewLaunch, Page, Problem
+from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
 from api.held import checked_id, held
 from api.reading import link_of_text
 from api.services import services_of
@@ -68,9 +68,9 @@ def options(front: FrontSettings, urlpath: str, env: dict[str, str]) -> dict[str
 @router.get("", summary="List launches", dependencies=[Depends(need_admin)])
 async def launches(
     request: Request,
-    state: Annotated[str | None, Query(max_length=20)] = None,
-    provider: Annotated[str | None, Query(max_length=40)] = None,
-    repo: Annotated[str | None, Query(max_length=400, description="The repository's name, exactly.")] = None,
+    state: Annotated[str | None, Query(max_length=20, pattern=PLAIN)] = None,
+    provider: Annotated[str | None, Query(max_length=40, pattern=PLAIN)] = None,
+    repo: Annotated[str | None, Query(max_length=400, pattern=PLAIN, description="The repository's name, exactly.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
 ) -> Page[Launch]:

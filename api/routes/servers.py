@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from api import shapes
 from api.admin import may_open, need_admin
-from api.bodies import Page, Problem, Server, Stats
+from api.bodies import PLAIN, Page, Problem, Server, Stats
 from api.held import checked_id
 from api.services import services_of
 from services.errors import NotFound, Refused
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["servers"])
 @router.get("/servers", summary="List servers", dependencies=[Depends(need_admin)])
 async def servers(
     request: Request,
-    state: Annotated[str, Query(max_length=20, description="starting, running, stopping or stopped.")] = "running",
+    state: Annotated[str, Query(max_length=20, pattern=PLAIN, description="starting, running, stopping or stopped.")] = "running",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
 ) -> Page[Server]:

@@ -50,11 +50,10 @@ class Front:
         self.inner.state.services = self.services
         self.inner.state.health = Health(self.services)
         self.fanout.heard = self.services.metrics.heard
-        self.inner.include_router(binder.router)
         for router in routers(settings.front):
             self.inner.include_router(router)
         describe(self.inner, settings.front.base_url)
-        self.app: ASGIApp = around(self.inner, settings.front)
+        self.app: ASGIApp = around(binder.Door(self.inner), settings.front)
 
     async def aclose(self) -> None:
         await self.inner.state.health.aclose()

@@ -17,6 +17,7 @@ URL = "http://localhost:8001/user/x/"
         ({"labpath": "dir/a b.ipynb/"}, "doc/tree/dir/a%20b.ipynb"),
         ({"labpath": "l", "filepath": "f", "urlpath": "u"}, "doc/tree/l"),
         ({"filepath": "f", "urlpath": "u"}, "tree/f"),
+        ({"urlpath": "a\x00b"}, ""),
         ({"urlpath": "git-pull?repo=https%3A%2F%2Fx%2Fy&urlpath=lab%2Ftree"}, "git-pull?repo=https%3A%2F%2Fx%2Fy&urlpath=lab%2Ftree"),
     ],
 )

@@ -43,6 +43,9 @@ async def test_an_idempotency_key_gives_the_same_launch(http):
         ({"provider": "gh", "spec": "a/b/c", "colour": "red"}, 422, "invalid"),
         ({"provider": "gh", "spec": "a/b/c", "env": {"LD_PRELOAD": "/x"}}, 400, "bad_request"),
         ({"provider": "gh", "spec": "a/b/c", "env": {"PARAM_A": "x", "PARAMS": "x"}}, 400, "bad_request"),
+        ({"provider": "gh", "spec": "a/b/c", "urlpath": "\x00"}, 422, "invalid"),
+        ({"provider": "gh", "spec": "a/b/c", "rebuild": 1}, 422, "invalid"),
+        ({"provider": "gh", "spec": "a/b/c\x00"}, 422, "invalid"),
         ({"provider": "gh", "spec": "a/b/c", "env": {"1X": "/x"}}, 422, "invalid"),
     ],
 )
@@ -90,6 +93,14 @@ async def test_lists_are_filtered_and_paged(http, front):
     some = (await http.get("/api/v1/launches", params={"repo": "owner/repo1"}, headers=ADMIN)).json()["items"]
     assert len(some) == 2
     assert (await http.get("/api/v1/launches", params={"cursor": "nonsense"}, headers=ADMIN)).status_code == 400
+
+
+@pytest.mark.parametrize("path", [
+    "launches?repo=%00", "launches?state=%00", "builds?image=%00", "servers?state=%00",
+    "launches?cursor=MjAyNi0wMS0wMVQwMDowMDowMCswMDowMCAA", "launches?limit=0", "launches?limit=x",
+])
+async def test_queries_that_nobody_means_are_refused(http, path):
+    assert (await http.get(f"/api/v1/{path}", headers=ADMIN)).status_code in (400, 422)
 
 
 async def test_a_launch_is_cancelled_by_its_holder(http, front):
