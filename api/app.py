@@ -12,7 +12,7 @@ from api.openapi import describe
 from api.routes import routers
 from api.services import ApiServices
 from api.streams import Fanout
-from services.lifecycle import Process
+from services.lifecycle import Process, garbage
 from services.providers import make_providers
 from services.secrets import Secret
 from services.settings import Settings
@@ -36,6 +36,7 @@ def make_app(settings: Settings) -> ASGIApp:
             creator=Creator(process.db, process.bell, settings.limits), fanout=fanout, secret=secret,
         )
         fanout.start()
+        garbage.settle()
         try:
             yield
         finally:
@@ -49,8 +50,7 @@ def make_app(settings: Settings) -> ASGIApp:
         redirect_slashes=False,
     )
     problems.install(app)
-    app.include_router(binder.router)
     for router in routers(settings.front):
         app.include_router(router)
     describe(app, settings.front.base_url)
-    return around(app, settings.front)
+    return around(binder.Door(app), settings.front)

@@ -13,6 +13,7 @@ import structlog
 
 from services.db import Database
 from services.events import Wake
+from services.lifecycle import garbage
 from services.lifecycle.loop import ClaimLoop
 from services.lifecycle.teller import Teller
 from services.observe import configure
@@ -59,6 +60,7 @@ async def serve(
 
     consumer = Consumer(process.celery, queue, lambda *_: listener.rung())
     consumer.start()
+    garbage.settle()
     log.info("process_started", owner=process.owner)
     tasks = [asyncio.create_task(loop.run()) for loop in loops]
     listening = asyncio.create_task(listener.run())
