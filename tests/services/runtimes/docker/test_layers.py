@@ -58,7 +58,7 @@ def tree_of(image: str) -> dict[str, Entry]:
                 continue
             file = tar.extractfile(member) if member.isreg() else None
             digest = hashlib.sha256(file.read()).hexdigest() if file else ""
-            found[member.name.rstrip("/")] = (member.type, member.mode, member.uid, member.gid, member.linkname, digest)
+            found[member.name.rstrip("/")] = (member.type, member.mode & 0o7777, member.uid, member.gid, member.linkname, digest)
     return found
 
 
