@@ -1,6 +1,7 @@
 """`python -m bench NAME`, also as `./dockyard bench NAME`."""
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -24,7 +25,12 @@ def main(argv: list[str]) -> int:
         module.arguments(sub)
         sub.set_defaults(bench=module.bench)
     args = parser.parse_args(argv)
-    report = args.bench(args)
+    # A bench that is told to end stops what it has started, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        report = args.bench(args)
+    except KeyboardInterrupt:
+        return 130
     report.print(as_json=args.json)
     return 0 if report.ok else 1
 

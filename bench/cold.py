@@ -9,6 +9,7 @@ notebook only.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -17,8 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
+
 from bench import machine, stack
 from bench.report import Report
+from cli.embedded.child import dies_with_us
 from dockyard_client import Client, ClientError
 from tests.gitserver import GitServer, Repo
 
@@ -80,8 +84,10 @@ def _launch(client: Client, spec: str) -> float:
     launch = client.launches.create(provider="git", spec=spec)
     found = client.launches.wait(launch.id)
     took = time.monotonic() - begun
-    if found.state != "ready":
+    if found.state != "ready" or found.url is None:
         raise ClientError(f"The launch ended as {found.state}: {found.reason}.")
+    answer = httpx.get(f"{found.url}api/status", params={"token": found.token}, trust_env=False)
+    answer.raise_for_status()
     client.launches.stop(launch.id)
     return took
 
@@ -99,6 +105,7 @@ def _up(checkout: Path, home: Path) -> Iterator[tuple[str, float]]:
         process = subprocess.Popen(
             ["./dockyard", "up", "--port", str(port)], cwd=checkout, env=environ, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=dies_with_us(signal.SIGTERM, os.getpid()),  # noqa: PLW1509 - no other thread is running
         )
     try:
         url = f"http://127.0.0.1:{port}"

@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(runs=1)
     parser.add_argument("-d", "--seconds", type=float, default=60.0, help="seconds of idleness")
     parser.add_argument("--pid", type=int, help="look at the `up` with this process id instead of starting one")
+    parser.add_argument("--mock-hub", action="store_true", help="without JupyterHub and its proxy")
 
 
 def bench(args: argparse.Namespace) -> Report:
@@ -29,9 +30,10 @@ def bench(args: argparse.Namespace) -> Report:
     memory: dict[str, list[float]] = {}
     cores: dict[str, list[float]] = {}
     counts: dict[str, int] = {}
+    hub: tuple[str, ...] | None = () if args.mock_hub else None
     for _ in range(args.runs):
         with ExitStack() as stop:
-            tree = _running(args.pid) if args.pid else stop.enter_context(stack.running(hub=None)).tree
+            tree = _running(args.pid) if args.pid else stop.enter_context(stack.running(hub=hub)).tree
             meter = Meter.start(tree)
             time.sleep(args.seconds)
             shares = meter.cores()

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bench.processes import Tree
 from cli.embedded.account import service_account
+from cli.embedded.child import dies_with_us
 from cli.embedded.home import open_home
 from cli.embedded.places import socket_url
 from cli.embedded.postgres import Postgres
@@ -87,7 +88,10 @@ def _fake_runtime(home: Path) -> None:
 @contextmanager
 def _mock_hub(path: Path, options: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     words = [sys.executable, "-m", "bench.mock_hub", "--socket", str(path), *options]
-    process = subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        words, cwd=CHECKOUT, stdout=subprocess.PIPE, start_new_session=True,
+        preexec_fn=dies_with_us(signal.SIGTERM, os.getpid()),  # noqa: PLW1509 - no other thread is running
+    )
     try:
         assert process.stdout is not None
         if not process.stdout.readline().startswith(b"listening"):
@@ -106,6 +110,7 @@ def _up(home: Path, environ: Mapping[str, str], hub_pid: int | None) -> Iterator
         process = subprocess.Popen(
             words, cwd=CHECKOUT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
+            preexec_fn=dies_with_us(signal.SIGTERM, os.getpid()),  # noqa: PLW1509 - no other thread is running
         )
     try:
         token = environ["DOCKYARD_AUTH_ADMIN_TOKEN"]
