@@ -1,113 +1,18 @@
-"""The pages in a real browser: what a visitor sees, what another page may do, and what a screen reader meets."""
+"""The pages in a real browser: what a visitor sees, and what another page may do."""
 
-import asyncio
-import shutil
-import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from starlette.responses import HTMLResponse
-from starlette.types import ASGIApp
 
 from services.events import Kind, NewEvent
-from services.settings import Settings, load
+from services.settings import load
 from services.states import LaunchState
-from tests.api.front import Front
+from tests.api.live import BROWSER, REASON, Listening, Live, chromium, live, made, page, playwright
 
-playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
-]
-# Nothing may leave this machine, neither for the pages nor for the browser itself.
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-]
-REASON = {"code": "build_failed", "message": "pip could not find a package named 'torchh'.", "hint": "Did you mean torch?"}
-
-
-class Listening:
-    """An app on a free port, in this event loop."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        self.server = uvicorn.Server(config)
-        self.port = 0
-
-    async def __aenter__(self) -> "Listening":
-        self.serving = asyncio.create_task(self.server._serve())
-        while not self.server.started:
-            await asyncio.sleep(0.02)
-        self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        await self.serving
-
-    def at(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
-
-
-class Live(Front):
-    """A front door that listens."""
-
-    async def __aenter__(self) -> "Live":
-        self.listening = await Listening(self.app).__aenter__()
-        self.at = self.listening.at
-        self.fanout.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.listening.__aexit__()
-        await self.aclose()
-
-
-@pytest.fixture
-async def live(settings: Settings) -> AsyncIterator[Live]:
-    front = load({"DOCKYARD_FRONT_PORT": "0", "DOCKYARD_FRONT_HOLD": "0"}).front
-    async with Live(replace(settings, front=front)) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-async def chromium():
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def page(chromium):
-    """A page that may not have errors, unless a test expects them."""
-    context = await chromium.new_context()
-    page = await context.new_page()
-    page.set_default_timeout(15_000)
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text and "Framing" not in said.text else None)
-    yield page
-    await context.close()
-    assert wrong == []
-
-
-async def made(live: Live) -> str:
-    """The id of the one launch, once there is one."""
-    while True:
-        async with httpx.AsyncClient() as http:
-            answer = await http.get(live.at("/api/v1/launches"), headers={"authorization": "Bearer the-admin-token-of-the-tests"})
-        if items := answer.json()["items"]:
-            (launch,) = items
-            return launch["id"]
-        await asyncio.sleep(0.05)
+__all__ = ["chromium", "live", "page"]  # fixtures
+pytestmark = BROWSER
 
 
 async def test_a_typed_address_ends_in_the_server(live, page):
@@ -267,69 +172,3 @@ async def test_colours_and_carriage_returns_of_a_log(live, page):
         ["ac", "ac"],
         ["<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"],
     ]
-
-
-@pytest.fixture(scope="session")
-def axe(pytestconfig: pytest.Config) -> str:
-    """The source of axe-core, fetched once by its lock file."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("no npm here, so no axe-core")
-    folder = Path(pytestconfig.cache.mkdir("axe"))
-    script = folder / "node_modules/axe-core/axe.min.js"
-    if not script.exists():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(Path(__file__).parent / "axe" / name, folder)
-        done = subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, check=False)
-        if done.returncode or not script.exists():
-            pytest.skip("axe-core cannot be fetched here")
-    return script.read_text()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(live, chromium, axe, scheme):
-    waiting = await live.launch()
-    building, _ = await live.building()
-    failed, build = await live.building()
-    last = await live.log(build, 1, ["one\n", "\x1b[31mERROR: two\x1b[0m\n", "\x1b[2mthree\x1b[0m \x1b[34mfour\x1b[0m\n"])
-    await live.fail(failed, build, REASON, last)
-    ready, _ = await live.building()
-    await live.ready(ready, live.at("/"))
-    context = await chromium.new_context(color_scheme=scheme, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
-    await context.add_init_script(f"sessionStorage.setItem('opened {ready}', '1')")
-    page = await context.new_page()
-    found = {}
-    for path in (
-        "/", "/?link=norvig/pytudes&share=1", "/?link=nonsense", "/about", "/nothing", "/v2/gh/norvig/pytudes", f"/launches/{waiting}",
-        f"/launches/{building}", f"/launches/{failed}", f"/launches/{ready}", f"/builds/{build}",
-    ):
-        await page.goto(live.at(path))
-        if path.endswith((failed, build)):
-            await page.locator("pre.matter").wait_for()
-        await page.evaluate(axe)
-        result = await page.evaluate("axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })")
-        found[path] = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in result["violations"]]
-    await page.goto(live.at("/ops"))
-    await page.evaluate(axe)
-    rules = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })"
-    await page.get_by_label("Admin token").fill("the-admin-token-of-the-tests")
-    await page.get_by_role("button", name="Open").click()
-    await page.get_by_role("heading", name="Launches").wait_for()
-    await page.evaluate(axe)
-    found["/ops"] = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in (await page.evaluate(rules))["violations"]]
-    await context.close()
-    assert {path: rules for path, rules in found.items() if rules} == {}
-
-
-async def test_the_launch_page_works_without_a_script(live, chromium):
-    context = await chromium.new_context(java_script_enabled=False)
-    page = await context.new_page()
-    await page.goto(live.at("/"))
-    await page.get_by_label("Link", exact=True).first.fill("norvig/pytudes")
-    await page.get_by_role("button", name="Launch").click()
-    await page.get_by_role("button", name="Launch").click()
-    await page.wait_for_url("**/launches/*")
-    launch = await made(live)
-    await live.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
-    await playwright.expect(page.locator("#now")).to_have_text("Looking up HEAD of norvig/pytudes.")  # the page asks again by itself
-    await context.close()

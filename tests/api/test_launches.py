@@ -1,4 +1,4 @@
-"""`/api/v1/launches`."""
+"""`/api/v1/launches`: asking for one, looking at it, lists, ending it, and what is refused."""
 
 from dataclasses import replace
 

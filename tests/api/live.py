@@ -1,0 +1,103 @@
+"""A front door that listens, and a real browser to look at it. Skipped, with the reason, where there is no Chromium."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp
+
+from services.settings import Settings, load
+from tests.api.front import Front
+
+playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
+# Nothing may leave this machine, neither for the pages nor for the browser itself.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
+ADMIN = "the-admin-token-of-the-tests"
+REASON = {"code": "build_failed", "message": "pip could not find a package named 'torchh'.", "hint": "Did you mean torch?"}
+
+
+class Listening:
+    """An app on a free port, in this event loop."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        self.port = 0
+
+    async def __aenter__(self) -> "Listening":
+        self.serving = asyncio.create_task(self.server._serve())
+        while not self.server.started:
+            await asyncio.sleep(0.02)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        await self.serving
+
+    def at(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+class Live(Front):
+    """A front door that listens."""
+
+    async def __aenter__(self) -> "Live":
+        self.listening = await Listening(self.app).__aenter__()
+        self.at = self.listening.at
+        self.fanout.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.listening.__aexit__()
+        await self.aclose()
+
+
+@pytest.fixture
+async def live(settings: Settings) -> AsyncIterator[Live]:
+    front = load({"DOCKYARD_FRONT_PORT": "0", "DOCKYARD_FRONT_HOLD": "0"}).front
+    async with Live(replace(settings, front=front)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+async def chromium():
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(chromium):
+    """A page that may not have errors, unless a test expects them."""
+    context = await chromium.new_context()
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text and "Framing" not in said.text else None)
+    yield page
+    await context.close()
+    assert wrong == []
+
+
+async def made(live: Live) -> str:
+    """The id of the one launch, once there is one."""
+    while True:
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(live.at("/api/v1/launches"), headers={"authorization": f"Bearer {ADMIN}"})
+        if items := answer.json()["items"]:
+            (launch,) = items
+            return launch["id"]
+        await asyncio.sleep(0.05)
