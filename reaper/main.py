@@ -57,7 +57,7 @@ async def run(settings: Settings) -> None:
     wanted: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     async with Hub(settings.hub) as hub:
-        servers = Servers(process.teller, hub, runtime.spawning, settings.reaper)
+        servers = Servers(process.teller, hub, runtime.spawning, settings.reaper, exclusive=settings.hub.exclusive)
         builds = Builds(process.teller, runtime.builder, settings.reaper, settings.builds)
 
         async def old() -> Findings:

@@ -31,23 +31,21 @@ _RUNNING = sa.text("""
     FROM server s CROSS JOIN LATERAL (SELECT state, target, ready_at FROM launch WHERE id = s.launch OFFSET 0) l
     WHERE s.state = 'running' AND l.state = 'ready' AND l.target = 'ready'
 """)
-# A server whose launch has not ended is never an orphan, whatever its own state says: its launcher may be in between
-# two writes.
-_KNOWN = sa.text("""
-    SELECT s.user_name FROM server s LEFT JOIN launch l ON l.id = s.launch
-    WHERE s.user_name = ANY(CAST(:names AS text[])) AND s.state <> 'stopped'
-""")
+# A row is written before its user is made, so whatever is ours has one, unless the row has expired.
+_ROWS = sa.text("SELECT user_name, state <> 'stopped' AS live FROM server WHERE user_name = ANY(CAST(:names AS text[]))")
 
 
 class Servers:
     """The servers, seen from the rows, from the hub and from the runtime."""
 
-    def __init__(self, teller: Teller, hub: Hub, spawning: Spawning, settings: ReaperSettings) -> None:
+    def __init__(self, teller: Teller, hub: Hub, spawning: Spawning, settings: ReaperSettings, *, exclusive: bool) -> None:
+        """`exclusive`: all users of this hub are ours."""
         self._teller = teller
         self._db: Database = teller.db
         self._hub = hub
         self._spawning = spawning
         self._settings = settings
+        self._exclusive = exclusive
         self._seen: dict[str, datetime] = {}  # things without a row, and since when we know them
 
     async def cull(self) -> Findings:
@@ -90,13 +88,17 @@ class Servers:
         return moved is not None
 
     async def orphans(self) -> Findings:
-        """Remove hub users and running servers that no row knows, once they are older than `reaper.orphan_age`."""
+        """Remove hub users and running servers that ought not to be there, once they are older than `reaper.orphan_age`.
+
+        On a hub that serves others too, a user is ours only if a row says so.
+        """
         at_hub = [user.name async for user in self._hub.users()]
         running = await self._spawning.running()
         names = sorted({*at_hub, *running})
-        known = {row.user_name for row in await self._db.rows(_KNOWN, {"names": names})}
+        live = {row.user_name: row.live for row in await self._db.rows(_ROWS, {"names": names})}
+        ours = {name for name in names if name in live or name in running or self._exclusive}
         now = datetime.now(UTC)
-        unknown = {name: self._seen.get(name, now) for name in names if name not in known}
+        unknown = {name: self._seen.get(name, now) for name in names if name in ours and not live.get(name)}
         self._seen = unknown
         found = {"hub_users": 0, "servers": 0}
         for name, since in unknown.items():

@@ -15,7 +15,7 @@ from worker.resolving import Resolving
 
 RESOLVE = Work(
     name="launch", table="launch", where="c.state IN ('waiting', 'resolving')",
-    columns=("target", "state", "provider", "spec", "build_only", "rebuild", "resolved_ref", "options"),
+    columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options"),
 )
 BUILD = Work(
     name="build", table="build", where="c.state IN ('queued', 'fetching', 'building', 'pushing')",

@@ -41,8 +41,10 @@ class Resolving:
             await self._fail(lease, DockyardError("Looking up this link has stopped several workers; it was given up."))
             return
         if claimed.row["state"] == LaunchState.WAITING:
+            told = {"message": f"Looking up {claimed.row['ref']} of {claimed.row['repo']}."}
             await self._teller.must(Move(
-                claimed.id, LaunchState.RESOLVING, (NewEvent(Kind.RESOLVING),), epoch=claimed.epoch))
+                claimed.id, LaunchState.RESOLVING, (NewEvent(Kind.RESOLVING, told),), epoch=claimed.epoch))
+            log.info("launch_moved", state=LaunchState.RESOLVING, repo=claimed.row["repo"], ref=claimed.row["ref"])
         try:
             resolved = await self._resolve(lease)
             await self._settle(lease, resolved)
@@ -97,7 +99,9 @@ class Resolving:
                 if not await known(self._teller, image):
                     raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
                 presence = Presence.YES
-            if await settle(self._teller, found, presence) is not Settled.AGAIN:
+            settled = await settle(self._teller, found, presence)
+            if settled is not Settled.AGAIN:
+                log.info("launch_moved", state="launching" if settled is Settled.FOUND else "building", ref=resolved.ref)
                 return
             await asyncio.sleep(_PAUSE)
         raise DockyardError("The image comes and goes; try again.")

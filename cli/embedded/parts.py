@@ -193,6 +193,7 @@ def _hub(plan: Plan) -> None:
     plan.tell("hub", "url", f"{socket_url(hub)}/hub/api/")
     plan.tell("hub", "public_url", f"http://localhost:{settings.front.port + 1}/")
     plan.tell("hub", "token", home.secret("hub-token"))
+    plan.tell("hub", "exclusive", "true")
     public = urlsplit(plan.environ.get(variable("hub", "public_url"), settings.hub.public_url))
     proxy: list[str] = []
 

@@ -31,6 +31,7 @@ class HubSettings(Group):
     url: str = Field("", description="The hub's REST API base, such as http://hub:8081/hub/api/, or http+unix://%2Frun%2Fhub.sock/hub/api/. Empty: the embedded hub of `up`.")
     public_url: str = Field("", description="Where browsers find the user servers, such as https://hub.example.org/; must end with /.")
     token: SecretStr = Field(SecretStr(""), description="API token of the service `dockyard` in the hub.")
+    exclusive: bool = Field(False, description="Whether the hub serves Dockyard alone: then users that no row knows of are removed too, not only those that a row says are over.")
     concurrency: int = Field(64, ge=1, description="Launches that one launcher has under way at the hub.")
     launch_timeout: float = Field(600.0, gt=0, description="Seconds until a starting server is given up.")
     retries: int = Field(3, ge=0, description="Further attempts after a failed one, where another can help.")
