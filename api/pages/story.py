@@ -48,6 +48,7 @@ class Story:
     icon: str
     sign: str  # id of the symbol before the line
     now: str
+    about: str = ""  # how long it will take, as a sentence; the page counts it down
     then: str = ""
     steps: tuple[Step, ...] = ()
     estimate: float | None = None
@@ -128,7 +129,7 @@ STOPPED = {
 def tell(launch: Launch) -> Story:
     """The story so far."""
     name = launch.repo or launch.spec
-    now, then = _now(launch)
+    now, about_, then = _now(launch)
     state = launch.state
     word, icon, sign = {
         "ready": ("Ready", "icon_ready.svg", "done"), "done": ("Built", "icon_ready.svg", "done"),
@@ -138,9 +139,9 @@ def tell(launch: Launch) -> Story:
         "launching": ("Starting", "icon_building.svg", "current"),
     }.get(state, ("Waiting", "icon_building.svg", "wait" if state == "waiting" else "current"))
     if state in OPEN and launch.target != "ready":
-        now, then = "Cancelling.", ""
+        now, about_, then = "Cancelling.", "", ""
     return Story(
-        state, f"{word} · {name}", icon, sign, now, then, steps_of(launch),
+        state, f"{word} · {name}", icon, sign, now, about_, then, steps_of(launch),
         launch.estimate_seconds if state in OPEN else None,
         state in ("waiting", "stopping") or launch.build_state == "queued", _can(launch),
     )
@@ -160,38 +161,37 @@ def _before(number: int, one: str, many: str) -> str:
     return f"1 {one} is before yours." if number == 1 else f"{number} {many} are before yours."
 
 
-def _now(launch: Launch) -> tuple[str, str]:
-    """The one line, and what follows from it."""
+def _now(launch: Launch) -> tuple[str, str, str]:
+    """The one line, how long it will take, and what follows from it."""
     wait = f"{about(launch.estimate_seconds)}." if launch.estimate_seconds is not None else ""
     queued = launch.position is not None and launch.position > 1
     ahead = (launch.position or 1) - 1
     match launch.state:
         case "waiting":
-            return (_before(ahead, "launch", "launches"), wait) if queued else ("Waiting for a free worker.", wait)
+            return (_before(ahead, "launch", "launches") if queued else "Waiting for a free worker."), wait, ""
         case "resolving":
-            return f"Looking up {launch.ref or 'the newest version'} of {launch.repo or launch.spec}.", ""
+            return f"Looking up {launch.ref or 'the newest version'} of {launch.repo or launch.spec}.", "", ""
         case "building" if queued and launch.build_state == "queued":
-            return _before(ahead, "build", "builds"), wait
+            return _before(ahead, "build", "builds"), wait, ""
         case "building" if launch.build_state == "fetching":
-            return "Fetching the repository.", wait
+            return "Fetching the repository.", wait, ""
         case "building":
             usual = wait or "New environments take 20 to 60 seconds."
-            return "Building the environment.", f"{usual} The next visitor will not wait for it."
+            return "Building the environment.", usual, "The next visitor will not wait for it."
         case "launching":
             reused = "building" not in launch.timings
-            then = "This environment exists already. " if reused else ""
-            return "Starting your server.", f"{then}{wait or 'Usually 2 seconds.'}"
+            return "Starting your server.", wait or "Usually 2 seconds.", "This environment exists already." if reused else ""
         case "ready":
-            return f"Ready. Opening {what_opens(launch.urlpath)}…", ""
+            return f"Ready. Opening {what_opens(launch.urlpath)}…", "", ""
         case "done":
-            return "The image is built.", launch.image or ""
+            return "The image is built.", "", launch.image or ""
         case "cancelled":
-            return "This launch was cancelled.", ""
+            return "This launch was cancelled.", "", ""
         case "stopping":
-            return "Stopping the server.", ""
+            return "Stopping the server.", "", ""
         case "stopped":
             code = launch.reason.code if launch.reason else ""
             said = launch.reason.message if launch.reason else ""
-            return said or STOPPED.get(code, "This server was stopped."), "Start a new one?"
+            return said or STOPPED.get(code, "This server was stopped."), "", "Start a new one?"
     said = launch.reason.message if launch.reason else ""
-    return said or "This launch failed.", launch.reason.hint if launch.reason else ""
+    return said or "This launch failed.", "", launch.reason.hint if launch.reason else ""

@@ -72,8 +72,16 @@
     const band = document.querySelector(".band");
     if (!band) return;
     const whole = Number(time.dataset.since) + Number(band.dataset.left) * 1.4; // it may well take a little longer
+    band.hidden = false;
+    if (at("about")) at("about").textContent = `${about(Number(band.dataset.left) + Number(time.dataset.since) - spent)}.`;
     band.querySelector("i").style.width = `${Math.min(97, 100 * spent / whole)}%`;
     band.querySelector("b").style.width = `${100 * Number(band.dataset.left) * 0.6 / whole}%`;
+  }
+
+  function about(left) { // as `about` of api/pages/story.py says it
+    if (left < 3) return "A moment";
+    if (left < 50) return `About ${Math.max(5, Math.round(left / 5) * 5)} seconds`;
+    return left < 90 ? "About a minute" : `About ${Math.round(left / 60)} minutes`;
   }
 
   // --- ends -----------------------------------------------------------------------------------------------------

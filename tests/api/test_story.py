@@ -33,30 +33,30 @@ def test_estimates_are_told_as_one_would_say_them(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("told", "now", "then"),
+    ("told", "now", "about_", "then"),
     [
-        (story("waiting", position=1), "Waiting for a free worker.", ""),
-        (story("waiting", position=2), "1 launch is before yours.", ""),
-        (story("waiting", position=4, estimate_seconds=41), "3 launches are before yours.", "About 40 seconds."),
-        (story("resolving"), "Looking up main of norvig/pytudes.", ""),
-        (story("building", build_state="queued", position=3), "2 builds are before yours.", ""),
-        (story("building", build_state="fetching", position=1), "Fetching the repository.", ""),
-        (story("building", build_state="building"), "Building the environment.",
-         "New environments take 20 to 60 seconds. The next visitor will not wait for it."),
-        (story("launching", timings={"launching": 1}), "Starting your server.",
-         "This environment exists already. Usually 2 seconds."),
-        (story("launching", timings={"building": 9, "launching": 1}, estimate_seconds=1.0), "Starting your server.", "A moment."),
-        (story("ready"), "Ready. Opening JupyterLab…", ""),
-        (story("ready", urlpath="rstudio/?x=1"), "Ready. Opening RStudio…", ""),
-        (story("failed", reason=Reason(code="x", message="It broke.", hint="Mend it.")), "It broke.", "Mend it."),
-        (story("failed"), "This launch failed.", ""),
-        (story("cancelled"), "This launch was cancelled.", ""),
-        (story("stopped", reason=Reason(code="idle")), "This server was stopped because nobody used it.", "Start a new one?"),
-        (story("building", target="cancelled"), "Cancelling.", ""),
+        (story("waiting", position=1), "Waiting for a free worker.", "", ""),
+        (story("waiting", position=2), "1 launch is before yours.", "", ""),
+        (story("waiting", position=4, estimate_seconds=41), "3 launches are before yours.", "About 40 seconds.", ""),
+        (story("resolving"), "Looking up main of norvig/pytudes.", "", ""),
+        (story("building", build_state="queued", position=3), "2 builds are before yours.", "", ""),
+        (story("building", build_state="fetching", position=1), "Fetching the repository.", "", ""),
+        (story("building", build_state="building"), "Building the environment.", "New environments take 20 to 60 seconds.",
+         "The next visitor will not wait for it."),
+        (story("launching", timings={"launching": 1}), "Starting your server.", "Usually 2 seconds.",
+         "This environment exists already."),
+        (story("launching", timings={"building": 9, "launching": 1}, estimate_seconds=1.0), "Starting your server.", "A moment.", ""),
+        (story("ready"), "Ready. Opening JupyterLab…", "", ""),
+        (story("ready", urlpath="rstudio/?x=1"), "Ready. Opening RStudio…", "", ""),
+        (story("failed", reason=Reason(code="x", message="It broke.", hint="Mend it.")), "It broke.", "", "Mend it."),
+        (story("failed"), "This launch failed.", "", ""),
+        (story("cancelled"), "This launch was cancelled.", "", ""),
+        (story("stopped", reason=Reason(code="idle")), "This server was stopped because nobody used it.", "", "Start a new one?"),
+        (story("building", target="cancelled"), "Cancelling.", "", ""),
     ],
 )
-def test_one_line_says_what_happens(told, now, then):
-    assert (told.now, told.then) == (now, then)
+def test_one_line_says_what_happens(told, now, about_, then):
+    assert (told.now, told.about, told.then) == (now, about_, then)
 
 
 @pytest.mark.parametrize(
