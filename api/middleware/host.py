@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-# Supervisors ask by address, not by name, and learn nothing here but yes or no.
+# Supervisors ask by address, not by name, and learn nothing here but yes or no. Where other names than loopback's are
+# configured, load balancers and Prometheus do so too.
 _PROBES = frozenset({"/livez", "/readyz"})
+_PROBES_OF_A_SERVICE = _PROBES | {"/health", "/metrics"}
 _SENTENCE = "This server does not answer to that host name. An administrator can allow it with front.hosts.\n"
 
 
@@ -41,10 +43,11 @@ class HostCheck:
         self.port = port  # 0: the port that the server really listens on
         self.names = frozenset(name.strip().lower() for name in (*hosts, urlsplit(public_url).netloc) if name)
         self.loopback = not hosts
+        self.probes = _PROBES_OF_A_SERVICE if hosts else _PROBES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its Host is one of ours."""
-        asked = scope["type"] in ("http", "websocket") and not self.any and scope["path"] not in _PROBES
+        asked = scope["type"] in ("http", "websocket") and not self.any and scope["path"] not in self.probes
         if not asked or self._is_ours(scope):
             await self.app(scope, receive, send)
             return

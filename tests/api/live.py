@@ -29,8 +29,8 @@ REASON = {"code": "build_failed", "message": "pip could not find a package named
 class Listening:
     """An app on a free port, in this event loop."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
         self.port = 0
 

@@ -101,6 +101,22 @@ async def test_an_allowed_origin_launches_as_thebe_does(settings, page):
             assert await made(live)
 
 
+async def test_a_dropped_connection_is_told_and_resumed(live, page):
+    launch, build = await live.building()
+    last = await live.log(build, 1, [f"line {n}\n" for n in range(1, 11)])
+    await page.goto(live.at(f"/launches/{launch}"))
+    await page.locator("#log summary").click()
+    await playwright.expect(page.locator("#L10 > span")).to_have_text("line 10")
+    port = live.listening.port
+    await live.listening.__aexit__()
+    await playwright.expect(page.locator("#now")).to_contain_text("The connection dropped.")
+    last = await live.log(build, last + 1, ["line 11\n"])
+    live.listening = await Listening(live.app, port).__aenter__()
+    await playwright.expect(page.locator("#L11 > span")).to_have_text("line 11")
+    await playwright.expect(page.locator("#now")).to_have_text("Building the environment.")
+    assert await page.locator(".l[id]").count() == 11
+
+
 async def test_a_failure_opens_the_log_at_the_lines_that_matter(live, page):
     launch, build = await live.building()
     last = await live.log(build, 1, [f"line {n}\n" for n in range(1, 301)])

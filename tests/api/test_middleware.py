@@ -70,6 +70,9 @@ async def test_only_our_names_are_answered(host, front, status):
 async def test_probes_are_answered_under_any_name():
     async with client() as http:
         assert (await http.get("/livez", headers={"host": "10.2.3.4:8000"})).status_code == 200
+        assert (await http.get("/metrics", headers={"host": "10.2.3.4:8000"})).status_code == 421
+    async with client(hosts=["binder.example.org"]) as http:
+        assert (await http.get("/metrics", headers={"host": "10.2.3.4:8000"})).status_code == 200
 
 
 @pytest.mark.parametrize(
