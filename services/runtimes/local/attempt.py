@@ -73,7 +73,7 @@ class Attempt:
 
     def stop(self) -> None:
         """End whatever runs of it."""
-        detached.stop_all(detached.runs(self.directory))
+        detached.stop_all(detached.runs(self.directory, 0))
 
     def _look(self) -> Plan | Exit | None:
         plan = self._read("plan.json")
@@ -91,7 +91,8 @@ class Attempt:
         if answer is None:
             return Plan(plan["key"], plan["why"])
         exists = bool(answer["exists"]) and self.workshop.environments.find(plan["key"])
-        self._say("go", "building", recipe.told(exists=bool(exists)))
+        if self._say("go", "building", recipe.told(exists=bool(exists))):
+            return None  # so that whoever follows reads it before what takes time
         environment = exists or self._make(recipe)
         if environment is None or isinstance(environment, Exit):
             return environment
@@ -155,9 +156,10 @@ class Attempt:
             draft.mkdir(mode=0o755)
             trees.link(environment.home, draft, None)
             git = self.directory / "git"
-            if git.exists():
+            if os.path.lexists(git):
                 trees.settle(git)
-                git.rename(draft / ".git")
+                with suppress(FileNotFoundError):
+                    git.rename(draft / ".git")
             draft.rename(image)
         elif not image.exists() and content.exists():
             trees.settle(content)
@@ -187,11 +189,11 @@ class Attempt:
         job = self._read("job.json")
         return max(1.0, self.workshop.builds.timeout - (time.time() - job["at"])) if job else self.workshop.builds.timeout
 
-    def _say(self, mark: str, phase: str, message: str) -> None:
-        """Write a line of our own into the log, once."""
+    def _say(self, mark: str, phase: str, message: str) -> bool:
+        """Write a line of our own into the log, once; whether it is new."""
         done = self.directory / f".said-{mark}"
         if done.exists():
-            return
+            return False
         line = json.dumps({"phase": phase, "message": message + "\n"}).encode() + b"\n"
         fd = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -201,6 +203,7 @@ class Attempt:
         finally:
             os.close(fd)
         done.touch()
+        return True
 
     def _repeat(self, other: Path) -> None:
         """Repeat in our log what the log of the base says; every repeated line carries its number there, so none comes twice."""
@@ -236,14 +239,14 @@ def sweep(workshop: Workshop) -> None:
             trees.remove(trash)
     for directory in workshop.paths.builds.iterdir():
         age = time.time() - directory.stat().st_mtime
-        if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory):
+        if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):
             forget(workshop, directory.name)
 
 
 def forget(workshop: Workshop, handle: str) -> None:
     """Stop an attempt and remove what is left of it; blocking."""
     directory = workshop.paths.builds / handle
-    detached.stop_all(detached.runs(directory))
+    detached.stop_all(detached.runs(directory, 0))
     trees.discard(directory)
     with suppress(OSError, BuildFailed):
         if workshop.paths.first_uid is not None:

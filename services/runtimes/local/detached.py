@@ -22,6 +22,7 @@ from services.runtimes.local import seccomp
 from services.runtimes.local.sandbox import Host, Sandbox, options
 from services.runtimes.local.tools import bubblewrap
 
+NAMES = ("fetch", "conda", "wheels", "build", "post", "compile", "run")  # of the directories of runs
 SHIM = Path(__file__).with_name("shim.py")
 
 
@@ -160,15 +161,18 @@ def stop_all(directories: Iterable[Path], *, patience: float = 5.0) -> None:
             time.sleep(0.01)
 
 
-def runs(root: Path) -> list[Path]:
-    """The directories of all runs below `root` that still run, three levels deep at most."""
-    found = [path.parent for pattern in ("pid", "*/pid", "*/*/pid", "*/*/*/pid") for path in root.glob(pattern)]
+def runs(root: Path, depth: int = 1) -> list[Path]:
+    """The directories of all runs that still run, `depth` levels of directories below `root`.
+
+    Only places where nobody but us makes directories are looked at: a repository may contain what looks like a run.
+    """
+    found = [path for name in NAMES for path in root.glob("/".join(["*"] * depth + [name]))]
     return sorted(path for path in found if isinstance(status(path), Running))
 
 
 def stop_everything(home: Path) -> None:
     """Stop every build and server of a home's `local` directory: the last thing `up` does."""
-    stop_all([run for name in ("builds", "bases", "servers") for run in runs(home / name)])
+    stop_all([*runs(home / "builds"), *runs(home / "bases", 2), *runs(home / "servers")])
 
 
 def _name(directory: Path) -> str:

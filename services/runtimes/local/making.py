@@ -64,12 +64,12 @@ class Making:
 
     def _steps(self) -> Exit | None:
         env, uid = self._place("env"), self.workshop.paths.store_uid
-        if self.recipe.with_conda:
+        if self.recipe.with_conda and not self._place("env-built").exists():
             self._prepare(env, uid, linked=False)
             end = self._installed(self._conda(env, uid))
             if end is None or not end.ok:
                 return end
-        if not self.recipe.builds:
+        if not self.recipe.builds and not self.recipe.with_conda:
             self._prepare(env, uid, linked=not self.recipe.post_build)
             end = self._installed(self._install("wheels", env, uid))
             if end is None or (not end.ok and "build" not in end.facts):
@@ -88,8 +88,11 @@ class Making:
         return self._compile(env, uid)
 
     def _builds(self) -> bool:
-        """Whether something has to be built from source; known for good once the wheels have been tried."""
-        return self.recipe.builds or bool((result(self.directory, "wheels") or {}).get("build"))
+        """Whether packages are installed in the second way; known for good once the wheels have been tried.
+
+        Always with conda: there already the interpreter is a channel's, and uv runs it.
+        """
+        return self.recipe.builds or self.recipe.with_conda or bool((result(self.directory, "wheels") or {}).get("build"))
 
     def _place(self, name: str) -> Path:
         return self.directory / name
@@ -98,14 +101,15 @@ class Making:
         """Make the directory of the environment, with what is in the base."""
         if env.exists():
             return
+        if self.recipe.with_conda and env.name == "env-built":
+            trees.own(self._place("env") / "venv", uid)
+            self._place("env").rename(env)
+            return
         draft = env.with_name(f".{env.name}")
         trees.discard(draft)
         draft.mkdir(mode=0o755)
         venv = self.workshop.paths.directory(draft / "venv", uid)
-        if self.recipe.with_conda:
-            if env.name == "env-built":
-                trees.copy(self._place("env") / "venv", venv, uid)
-        elif self.base is not None and linked:
+        if self.base is not None and linked:
             trees.link(self.base.venv, venv, uid)
         elif self.base is not None:
             trees.copy(self.base.venv, venv, uid)

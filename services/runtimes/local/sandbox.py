@@ -135,7 +135,7 @@ def environment(extra: Mapping[str, str] | None = None, *, egress: bool = True) 
     """The environment of every sandbox, by repo2docker's names, with `extra` on top."""
     env = {
         "HOME": HOME, "USER": USER, "LOGNAME": USER, "NB_USER": USER, "NB_UID": str(UID), "SHELL": "/bin/bash",
-        "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": f"{VENV}/bin:{HOME}/.local/bin:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PATH": f"{HOME}/.local/bin:{VENV}/bin:/usr/local/bin:/usr/bin:/bin",
         "TMPDIR": TMP, "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     if egress:

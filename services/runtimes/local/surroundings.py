@@ -22,6 +22,7 @@ INDEX = (
     "UV_HTTP_TIMEOUT", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_INDEX_STRATEGY", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL",
     "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
 )  # fmt: skip
+BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 # Where an operator has told only pip about an index, uv is told the same.
 _FOR_UV = {"UV_DEFAULT_INDEX": "PIP_INDEX_URL", "UV_EXTRA_INDEX_URL": "PIP_EXTRA_INDEX_URL", "UV_FIND_LINKS": "PIP_FIND_LINKS"}
 
@@ -86,6 +87,8 @@ def certificates(environ: Mapping[str, str]) -> dict[str, str]:
 def index(environ: Mapping[str, str]) -> dict[str, str]:
     """The operator's settings of the package index, for pip and uv."""
     found = {name: environ[name] for name in INDEX if environ.get(name)}
+    if not environ.get("SSL_CERT_FILE") and any(os.path.exists(path) for path in BUNDLES):
+        found.setdefault("UV_SYSTEM_CERTS", "true")  # else uv knows its own authorities only
     if not any(name.startswith("UV_") and ("INDEX" in name or "LINKS" in name) for name in found):
         found |= {name: found[other] for name, other in _FOR_UV.items() if other in found}
     return found

@@ -37,9 +37,12 @@ def tree_bytes(paths: Iterable[Path]) -> int:
 def settle(tree: Path, *, frozen: bool = False) -> None:
     """Make a tree readable to all and drop what is neither file, directory nor link; as root it becomes root's.
 
-    `frozen` takes the right to write from files, so that one shared by hard links cannot be changed by mistake. Raises
-    `BuildFailed` if that cannot be done.
+    `frozen` takes the right to write from files, so that one shared by hard links cannot be changed by mistake. What is no
+    directory itself is removed: coreutils would follow a link that is named to them. Raises `BuildFailed`.
     """
+    if not stat.S_ISDIR(tree.lstat().st_mode):
+        tree.unlink()
+        return
     if os.geteuid() == 0:
         _run("chown", "-R", "-h", "0:0", "--", str(tree))
     _run("chmod", "-R", "u+rwX,go+rX,go-w,ug-s", "--", str(tree))

@@ -46,6 +46,8 @@ def compile_files(paths: "list[str]") -> None:
 def main() -> int:
     """Compile what is stale below /srv/venv/lib, on all cores."""
     paths = sorted(stale(TOP))
+    if paths:
+        print(f"Compiling {len(paths)} Python files", flush=True)
     chunks = [paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK)]
     if len(chunks) < 2:
         compile_files(paths)

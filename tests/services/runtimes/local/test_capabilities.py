@@ -21,7 +21,7 @@ PROBE = (Path(__file__).parent / "probe_program.py").read_text()
 BASIC = {
     "APP_BASE", "CONDA_DEFAULT_ENV", "GIT_PROXY_COMMAND", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "KERNEL_PYTHON_PREFIX", "LANG", "LC_ALL",
     "LOGNAME", "NB_PYTHON_PREFIX", "NB_UID", "NB_USER", "NO_PROXY", "PATH", "PWD", "PYTHONUNBUFFERED", "REPO_DIR", "SHELL", "TMPDIR",
-    "USER", "UV_DEFAULT_INDEX", "VIRTUAL_ENV", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
+    "USER", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS", "VIRTUAL_ENV", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
 }  # what the list of the runtime allows
 PYTHONS = [f"python3.{minor}" for minor in range(9, 16)]
 SHELL = {"OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # what a shell and Python add

@@ -1,11 +1,16 @@
 """What a repository's code may try against others and against this machine."""
 
+import asyncio
+import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from services.runtimes.base import Presence
+from services.runtimes.base import Lines, Plan, Presence
+from services.runtimes.local.builder import LocalBuilder
+from services.runtimes.local.detached import stop_everything
 from tests.gitrepo import Executable, Repo
 from tests.services.runtimes.local.ground import Ground, fresh
 
@@ -86,3 +91,44 @@ async def test_names_and_modes_made_to_hurt(home: Ground, repo: Repo, url: str) 
     await home.workshop().images.remove(job.image)
     assert not content.exists()
     assert await home.workshop().images.exists(job.image) is Presence.NO
+
+
+async def test_a_git_directory_that_is_a_link_leads_nobody_astray(home: Ground, repo: Repo, url: str, tmp_path: Path) -> None:
+    """What postBuild puts in the place of .git is not followed when the tree is closed."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "file").write_text("x")
+    (private / "file").chmod(0o600)
+    job = home.job(url, repo.commit({"postBuild": f"#!/bin/sh\nrm -rf .git\nln -s {private} .git\nln -s {private} also\n"}))
+    built = await home.build(job)
+    assert built.exit.ok, built.exit.reason + built.text
+    assert (private.stat().st_mode & 0o777, (private / "file").stat().st_mode & 0o777) == (0o700, 0o600)
+    content = home.workshop().images.open(job.image).content
+    assert not os.path.lexists(content / ".git")
+    assert os.readlink(content / "also") == str(private)
+
+
+async def test_what_looks_like_a_run_in_a_repository_is_none(home: Ground, repo: Repo, url: str) -> None:
+    """A repository that forges the files of a run does not get a process of this machine killed."""
+    victim = await asyncio.create_subprocess_exec("sleep", "1000")
+    started = Path(f"/proc/{victim.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    forged = json.dumps({"pid": victim.pid, "started": int(started)})
+    script = (
+        "#!/bin/bash\nfor d in . fetch post run x/post x/y/run; do mkdir -p $d; cp forged $d/pid; touch $d/lock; done\n"
+        "exec flock post/lock flock run/lock flock x/post/lock flock x/y/run/lock flock lock sh -c 'echo waiting; sleep 1000'\n"
+    )
+    job = home.job(url, repo.commit({"postBuild": script, "forged": forged}))
+    builder = LocalBuilder(home.workshop())
+    await builder.start(job)
+    async for item in builder.follow(job, 1):
+        if isinstance(item, Plan):
+            await builder.proceed(job, False)
+        if isinstance(item, Lines) and "waiting\n" in [line.message for line in item.lines]:
+            break
+    assert await builder.running() == [job.handle]
+    await builder.remove(job.handle)
+    stop_everything(home.root / "local")
+    assert victim.returncode is None
+    assert os.path.exists(f"/proc/{victim.pid}")
+    victim.kill()
+    await victim.wait()
