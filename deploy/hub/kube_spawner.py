@@ -10,6 +10,7 @@ well (see docs/kubernetes.md); it lacks the sentences and the launch's own envir
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ os.execvp(command, [command, *sys.argv[1:]])
 """)
 _POLL = 0.05  # seconds between two looks at a starting server
 _ABSENT = re.compile(r"not found|manifest unknown|no such image|does not exist|pull access denied|repository .* unknown", re.IGNORECASE)
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -49,6 +51,7 @@ class Trouble:
     sentence: str
     verdict: Verdict
     patience: float = 0.0
+    crashed: bool = False  # its log may say why
 
 
 def trouble(pod: Mapping[str, Any]) -> Trouble | None:
@@ -89,7 +92,7 @@ def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any]:
 def _crashed(ended: Mapping[str, Any]) -> Trouble:
     if ended.get("reason") == "OOMKilled":
         return Trouble("The server was ended because it used more memory than it may use.", BROKEN)
-    return Trouble(f"The server ended with status {ended.get('exitCode', '?')} before it could be used.", BROKEN)
+    return Trouble(f"The server ended with status {ended.get('exitCode', '?')} before it could be used.", BROKEN, crashed=True)
 
 
 class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # JupyterHub has no types
@@ -116,13 +119,13 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
             async with asyncio.timeout(self.patience):
                 await asyncio.wait({inner, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done():
-                    raise _failed(watching.result())
+                    raise await self._start_failure(watching.result())
                 url = inner.result()
                 answering = asyncio.ensure_future(self._answering(url))
                 try:
                     await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
                     if not answering.done():
-                        raise _failed(watching.result())
+                        raise await self._start_failure(watching.result())
                     answering.result()
                 finally:
                     answering.cancel()
@@ -144,11 +147,15 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
         """Return when something is wrong with the pod and has been for as long as it may."""
         loop = asyncio.get_running_loop()
         since: dict[str, float] = {}
+        seen = False
         while True:
             pod = self._pod()
             # A pod of this name that goes away is one of an earlier start.
             going = pod is not None and (pod.get("metadata") or {}).get("deletionTimestamp")
             found = trouble(pod) if pod is not None and not going else None
+            if seen and (pod is None or going):
+                return Trouble("The server's pod was removed while it started.", UNLUCKY)
+            seen = seen or (pod is not None and not going)
             if found:
                 began = since.setdefault(found.sentence[:40], loop.time())
                 if loop.time() - began >= found.patience:
@@ -156,6 +163,16 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
             else:
                 since.clear()
             await asyncio.sleep(0.2)
+
+    async def _start_failure(self, found: Trouble) -> StartFailed:
+        """The error, with the end of the server's log where there is one."""
+        words = ""
+        if found.crashed:
+            with contextlib.suppress(Exception):  # the sentence without it is good enough
+                text = await asyncio.wait_for(
+                    self.api.read_namespaced_pod_log(self.pod_name, self.namespace, tail_lines=8, limit_bytes=4096), 5)
+                words = "\n".join(line[:300] for line in _CONTROL.sub("", str(text)).splitlines() if line.strip())
+        return StartFailed(found.sentence + (f" Its last words:\n{words}" if words else ""), found.verdict)
 
     async def _answering(self, url: str) -> None:
         """Return when the server answers anything but a failure."""
@@ -169,10 +186,6 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
                 except (aiohttp.ClientError, TimeoutError, OSError):
                     pass
                 await asyncio.sleep(_POLL)
-
-
-def _failed(found: Trouble) -> StartFailed:
-    return StartFailed(found.sentence, found.verdict)
 
 
 def quantity(text: str) -> int:
@@ -197,7 +210,7 @@ def configure(c: Any, settings: Settings) -> None:
     if found.users or found.namespace:
         spawner.namespace = found.users or found.namespace
     spawner.cmd = list(COMMAND)
-    spawner.cors_allow_origin = settings.front.origins[0] if len(settings.front.origins) == 1 else ""
+    DockyardKubeSpawner.cors_allow_origin = settings.front.origins[0] if len(settings.front.origins) == 1 else ""
     spawner.patience = found.server_start
     spawner.start_timeout = int(found.server_start) + 30
     spawner.http_timeout = 30
@@ -229,4 +242,5 @@ def configure(c: Any, settings: Settings) -> None:
         **({"runtimeClassName": found.server_runtime_class} if found.server_runtime_class else {}),
     }
     spawner.storage_pvc_ensure = False
+    spawner.delete_pvc = False
     spawner.events_enabled = True

@@ -29,6 +29,7 @@ from services.settings import BuildSettings, KubernetesSettings
 log = structlog.get_logger()
 _STOPPING = 120.0  # seconds until a pod that does not end is forgotten by force: its node may be gone for ever
 _QUOTA = 5.0  # seconds at most between two attempts to get a pod past a used-up quota
+_SLOW = Exit(ok=False, reason="The cluster did not start the pod of this build in time.", retryable=True)
 _HINT = "This is a fault of the installation, not of the repository: tell its administrator."
 
 
@@ -125,14 +126,14 @@ class PodBuilder:
                             yield _notice(at, why)
                     left = self._most(kind) - (loop.time() - since)
                     if left <= 0:
-                        yield Exit(ok=False, reason=why, hint=hint)
+                        yield Exit(ok=False, reason=why, hint=hint) if why else _SLOW
                         return
                     await self._watch.news(job.handle, min(left, 30.0))
 
     def _most(self, kind: str) -> float:
         """Seconds that a pod may wait for this."""
         most = {"schedule": self._settings.schedule, "image": self._settings.pull, "pod": self._settings.pull}
-        return most.get(kind, self._builds.timeout)
+        return most.get(kind, self._settings.schedule + self._settings.pull)
 
     async def _admitted(self, job: BuildJob) -> AsyncGenerator[str, None]:
         """Return when the cluster has taken the pod; wait for a quota. Raises what it refused."""

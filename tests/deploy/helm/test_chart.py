@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 
 from services.settings import load
+from services.settings.exposure import check_exposure
 from tests.deploy.helm.rendered import CHART, FILES, TRY, Object, containers, one, pods, render, values
 
 VERSIONS = ("1.35", "1.36", "1.37")
@@ -123,6 +124,7 @@ def test_settings_are_settings(objects: list[Object], tmp_path: Any) -> None:
     assert settings.registry.url
     assert settings.builds.image_prefix
     assert settings.hub.url.endswith("/hub/api/")
+    check_exposure(settings.front, settings.limits)
 
 
 def test_strangers_reach_nothing_private(objects: list[Object]) -> None:

@@ -86,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   "server_tolerations" $v.users.tolerations "server_runtime_class" $v.users.runtimeClass "server_start" $v.users.startSeconds "server_selector" $v.users.selector
   "server_pull_secrets" (ternary (list $push) (list) (ne $push "")) }}
 {{- if or $v.secrets.gitCredentials }}{{ $_ := set $kube "git_secret" (printf "%s-git" (include "dockyard.name" .)) }}{{ end }}
-{{- $all := dict "front" $front "hub" $hub "builds" $builds "registry" $registry "kubernetes" $kube "runtime" (dict "name" "kubernetes") "log" (dict "format" "json") "home" (dict "path" "/var/lib/dockyard") }}
+{{- $all := dict "front" $front "hub" $hub "builds" $builds "registry" $registry "kubernetes" $kube "runtime" (dict "name" "kubernetes") "limits" (dict "servers_total" $v.users.maxServers) "log" (dict "format" "json") "home" (dict "path" "/var/lib/dockyard") }}
 {{- mustMergeOverwrite $all (deepCopy $v.settings) | toToml }}
 {{- end }}
 
