@@ -116,7 +116,8 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
     async def start(self) -> tuple[str, int]:
         """Start the server and return its address once it answers. Raises `StartFailed`."""
         self._steps.clear()
-        self.extra_create_kwargs = {"labels": {SERVER: self.user.name, OURS: settings().docker.installation}}
+        found = settings().docker
+        self.extra_create_kwargs = {"labels": found.further_labels() | {SERVER: self.user.name, OURS: found.installation}}
         self._tell(10, "Starting your server.")
         try:
             await make_network()

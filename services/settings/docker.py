@@ -13,6 +13,7 @@ class DockerSettings(Group):
     group: ClassVar[str] = "docker"
     host: str = Field("", description="Address of the engine; empty: DOCKER_HOST, else unix:///var/run/docker.sock.")
     installation: str = Field("dockyard", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Label of all containers of this installation; two installations on one engine need two names.")
+    labels: list[str] = Field(default_factory=list, description="Further labels (key=value) of all containers, such as those by which docker compose knows what belongs to a project.")
     builder: Literal["contained", "engine"] = Field("contained", description="contained: a builder inside of the build container, without the engine's socket, bound by its limits; engine: buildx on the engine, faster, for trusted repositories only.")
     build_image: str = Field("dockyard/build:latest", description="Image that builds run in; made from deploy/build.")
     socket: str = Field("/var/run/docker.sock", description="Path of the engine's socket on the engine's machine, given to build containers of the builder engine.")
@@ -39,3 +40,7 @@ class DockerSettings(Group):
     server_processes: int = Field(512, ge=16, description="Processes and threads of a server.")
     server_bytes: int = Field(0, ge=0, description="Bytes on disk of a server; needs a storage driver with quotas (overlay2 on xfs with pquota); 0: no limit.")
     server_patience: float = Field(120.0, gt=0, description="Seconds from the start of a server's container until it has to answer.")
+
+    def further_labels(self) -> dict[str, str]:
+        """`labels`, taken apart."""
+        return {key: value for key, _, value in (label.partition("=") for label in self.labels)}

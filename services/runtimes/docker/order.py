@@ -58,7 +58,7 @@ def disk(handle: str) -> str:
 
 def labels(recipe: Recipe, handle: str) -> dict[str, str]:
     """What containers and volumes of a build are found by."""
-    return {BUILD: handle, OURS: recipe.docker.installation}
+    return recipe.docker.further_labels() | {BUILD: handle, OURS: recipe.docker.installation}
 
 
 def build_order(recipe: Recipe, job: BuildJob, bases: str) -> Order:

@@ -1,6 +1,6 @@
 """An image of environment and content layer against repo2docker's own image of the same commit: they must be equal.
 
-Every named trap, and seeded mutations: some here, as many as DOCKYARD_TEST_MUTATIONS says where somebody asks for more.
+Every named trap, and seeded mutations: some here, as many as CORPUS_MUTATIONS says where somebody asks for more.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from tests.services.runtimes.docker.mutations import START, TRAPS, Content, Tree
 
 pytestmark = pytest.mark.docker
 Entry = tuple[bytes, int, int, int, str, str]
-_MUTATIONS = int(os.environ.get("DOCKYARD_TEST_MUTATIONS", "2"))
+_MUTATIONS = int(os.environ.get("CORPUS_MUTATIONS", "2"))
 
 
 @pytest.fixture(scope="module")
