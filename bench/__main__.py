@@ -9,6 +9,7 @@ BENCHES = {
     "launches": "found image to `ready`, against a hub that starts nothing",
     "watchers": "many watchers of one build: lines received, lag, memory",
     "idle": "memory and CPU of everything when nobody uses it",
+    "faults": "launches while everything is killed, paused, cut off and restarted",
     "cold": "from nothing to healthy, first and second launch of a repository",
 }
 

@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
+from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qsl, unquote
 
@@ -38,6 +39,7 @@ class Behaviour:
     delay: float = 0.0  # seconds from the request until the server is ready
     refuse_every: int = 0  # every n-th POST of a server is answered with 500
     fail_every: int = 0  # every n-th server ends in `failed`
+    busy_every: int = 0  # every n-th POST of a server is answered with 429 and a second to wait
 
 
 @dataclass(slots=True)
@@ -47,6 +49,21 @@ class Hub:
     behaviour: Behaviour = field(default_factory=Behaviour)
     users: dict[str, dict[str, float | None]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    state: Path | None = None  # where it is remembered
+
+    def recall(self) -> None:
+        """Take up what an earlier process wrote down. A server that was starting then is ready now."""
+        if self.state is not None and self.state.exists():
+            self.users = json.loads(self.state.read_text())
+            for servers in self.users.values():
+                servers.update({name: None if at is None else 0.0 for name, at in servers.items()})
+
+    def remember(self) -> None:
+        """Write down what there is, whole or not at all."""
+        if self.state is not None:
+            part = self.state.with_suffix(".part")
+            part.write_text(json.dumps(self.users))
+            part.replace(self.state)
 
     def start(self, user: str, server: str, now: float) -> int:
         """A server is asked for; the status to answer."""
@@ -55,8 +72,12 @@ class Hub:
             return 404
         if server in servers:
             return 400  # as JupyterHub does: already running or pending
+        how = self.behaviour
+        self.counts["asked"] += 1
+        if how.busy_every and self.counts["asked"] % how.busy_every == 0:
+            return 429
         self.counts["starts"] += 1
-        n, how = self.counts["starts"], self.behaviour
+        n = self.counts["starts"]
         if how.refuse_every and n % how.refuse_every == 0:
             return 500
         servers[server] = None if how.fail_every and n % how.fail_every == 0 else now + how.delay
@@ -145,17 +166,21 @@ class Connection(asyncio.Protocol):
                     self._send(409, {"status": 409, "message": f"User {user} already exists"})
                 else:
                     hub.users[user] = {}
+                    hub.remember()
                     self._send(201, {"name": user, "kind": "user", "admin": False, "servers": {}})
             case "GET", ["users", _] if user in hub.users:
                 self._send(200, hub.model(user, now))
             case "DELETE", ["users", _] if user in hub.users:
                 del hub.users[user]
+                hub.remember()
                 self._send(204)
             case "POST", ["users", _, "server" | "servers"] | ["users", _, "servers", _]:
                 status = hub.start(user, server, now)
+                hub.remember()
                 self._send(status, {"status": status, "message": "no"} if status >= 400 else None)
             case "DELETE", ["users", _, "server" | "servers"] | ["users", _, "servers", _] if user in hub.users:
                 hub.users[user].pop(server, None)
+                hub.remember()
                 self._send(204)
             case "GET", ["users", _, "server", "progress"] | ["users", _, "servers", _, "progress"]:
                 self._progress(user, server, now)
@@ -191,6 +216,7 @@ class Connection(asyncio.Protocol):
     def _send(self, status: int, body: object | None = None) -> None:
         said = b"" if body is None else json.dumps(body).encode()
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+        head += "Retry-After: 1\r\n" if status == 429 else ""
         length = "" if status == 204 else f"Content-Length: {len(said)}\r\n"
         self._transport.write(f"{head}{length}\r\n".encode() + said)
 
@@ -209,7 +235,8 @@ async def serve(hub: Hub, *, host: str = "127.0.0.1", port: int = 0, path: str |
 
 
 async def _main(args: argparse.Namespace) -> None:
-    hub = Hub(Behaviour(args.delay, args.refuse_every, args.fail_every))
+    hub = Hub(Behaviour(args.delay, args.refuse_every, args.fail_every, args.busy_every), state=args.state)
+    hub.recall()
     server = await serve(hub, port=args.port, path=args.socket)
     where = args.socket or f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hub/api/"
     stop = asyncio.Event()
@@ -228,6 +255,8 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds until a server is ready")
     parser.add_argument("--refuse-every", type=int, default=0, help="answer every n-th start with 500")
     parser.add_argument("--fail-every", type=int, default=0, help="let every n-th server fail")
+    parser.add_argument("--busy-every", type=int, default=0, help="answer every n-th start with 429")
+    parser.add_argument("--state", type=Path, help="a file to remember users and servers in")
     uvloop.run(_main(parser.parse_args()))
 
 

@@ -1,0 +1,114 @@
+"""A small proxy between a process and what it depends on, which can be told to break.
+
+It carries bytes, on unix sockets and on TCP, and knows nothing of what they mean. Faults: `cut` ends every connection,
+`stall` holds all bytes back and lets them go later, `silence` forgets the present connections without closing them (what a
+lost NAT entry looks like: they never answer again, new ones work), `refuse` closes new ones, `latency` delays each piece.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Self
+
+_PIECE = 1 << 16
+
+
+class Proxy:
+    """Listens at one place and connects to another. A place is a socket's path or a TCP port of this machine."""
+
+    def __init__(self, listen: Path | int, target: Path | int) -> None:
+        self._listen = listen
+        self._target = target
+        self._server: asyncio.Server
+        self._links: set[Link] = set()
+        self._flow = asyncio.Event()
+        self._flow.set()
+        self.latency = 0.0  # seconds for each piece, in each direction
+        self.refusing = False
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._listen, int):
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._listen, limit=_PIECE)
+        else:
+            self._server = await asyncio.start_unix_server(self._accept, str(self._listen), limit=_PIECE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self._flow.set()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """End every connection."""
+        for link in tuple(self._links):
+            link.abort()
+
+    def stall(self) -> None:
+        """Hold everything back, on new connections too."""
+        self._flow.clear()
+
+    def go_on(self) -> None:
+        """Let what was held back go, accept again, without latency."""
+        self.refusing, self.latency = False, 0.0
+        self._flow.set()
+
+    def silence(self) -> None:
+        """The present connections carry nothing any more and stay open on this side; new ones work."""
+        for link in tuple(self._links):
+            link.silent = True
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            return
+        await self._flow.wait()
+        try:
+            there = await self._open()
+        except OSError:
+            writer.transport.abort()
+            return
+        link = Link(self, writer, there[1])
+        self._links.add(link)
+        try:
+            await asyncio.gather(link.carry(reader, there[1]), link.carry(there[0], writer))
+        finally:
+            self._links.discard(link)
+            link.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, int):
+            return await asyncio.open_connection("127.0.0.1", self._target, limit=_PIECE)
+        return await asyncio.open_unix_connection(str(self._target), limit=_PIECE)
+
+    async def pass_time(self) -> None:
+        """Wait as long as the present fault says."""
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        await self._flow.wait()
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, *writers: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self._writers = writers
+        self.silent = False
+
+    async def carry(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        """Carry one direction to its end."""
+        with contextlib.suppress(OSError):
+            while piece := await source.read(_PIECE):
+                await self._proxy.pass_time()
+                if not self.silent:
+                    to.write(piece)
+                    await to.drain()
+        if not self.silent:
+            self.abort()
+
+    def abort(self) -> None:
+        """End both sides."""
+        for writer in self._writers:
+            if not writer.is_closing():
+                writer.transport.abort()
