@@ -11,6 +11,7 @@ user id of its own and to end them.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from cli.embedded.places import accepts, socket_url, status_of
 from cli.embedded.postgres import Postgres
 from cli.embedded.valkey import Valkey
 from cli.supervisor import Part
+from services.errors import DockyardError
 from services.settings import Settings
 from services.settings.base import variable
 from services.settings.exposure import loopback
@@ -223,8 +225,23 @@ def _hub(plan: Plan) -> None:
     assert public.scheme
     plan.parts += [
         Part("proxy", start_proxy, prepare=install, ready=lambda: accepts(api)),
-        Part("hub", start_hub, after=("proxy",), ready=hub_ready, outlives=("launcher", "worker", "reaper")),
+        Part(
+            "hub", start_hub, after=("proxy",), ready=hub_ready, outlives=("launcher", "worker", "reaper"),
+            ended=_end_containers(settings),
+        ),
     ]
+
+
+def _end_containers(settings: Settings) -> Callable[[], Awaitable[None]]:
+    """Removes the builds and servers of the runtime docker; a stopped engine has none."""
+    async def end() -> None:
+        if settings.runtime.name == "docker":
+            from services.runtimes.docker import end_everything
+
+            with contextlib.suppress(DockyardError):
+                await end_everything(settings)
+
+    return end
 
 
 def _end_runs(home: Home) -> Callable[[], Awaitable[None]]:

@@ -43,6 +43,18 @@ class DockerRuntime:
             await self.registry.aclose()
 
 
+async def end_everything(settings: Settings) -> None:
+    """Remove every build and server of this installation; for whoever stops all of it, once nothing can start another."""
+    runtime = make(settings)
+    try:
+        for handle in await runtime.builder.running():
+            await runtime.builder.remove(handle)
+        for user in await runtime.spawning.running():
+            await runtime.spawning.remove(user)
+    finally:
+        await runtime.aclose()
+
+
 def make(settings: Settings) -> DockerRuntime:
     """The runtime that these settings describe."""
     return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry))
