@@ -237,6 +237,7 @@ def sweep(workshop: Workshop) -> None:
     for top in (workshop.paths.builds, workshop.paths.images, workshop.paths.servers):
         for trash in top.glob(".removed-*"):
             trees.remove(trash)
+    workshop.images.collect()
     for directory in workshop.paths.builds.iterdir():
         age = time.time() - directory.stat().st_mtime
         if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):

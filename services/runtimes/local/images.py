@@ -120,12 +120,26 @@ class Images:
             value["repo_url"], value["created"],
         )
 
+    def collect(self) -> None:
+        """Remove what no image and no server needs any more: content without a record, environments unused for a day.
+
+        Blocking.
+        """
+        used = set(self._in_use("content"))
+        for directory in self._paths.images.iterdir():
+            content = list(directory.glob("content-*"))
+            # A build that adds an image just now has put its content there before the record.
+            settled = all(time.time() - path.stat().st_ctime > 60 for path in content)
+            if not (directory / "record.json").exists() and settled and not used.intersection(content):
+                discard(directory)
+        self._environments.collect(self._used_environments(), unused_for=86400.0)
+
     def _remove(self, image: str) -> None:
         directory = self._directory(image)
         (directory / "record.json").unlink(missing_ok=True)
-        if directory.exists() and not any(path in self._in_use("content") for path in directory.glob("content-*")):
+        if directory.exists() and not set(self._in_use("content")).intersection(directory.glob("content-*")):
             discard(directory)
-        self._environments.collect(self._used_environments(), unused_for=86400.0)
+        self.collect()
 
     def _used_environments(self) -> list[Path]:
         found = self._in_use("environment")

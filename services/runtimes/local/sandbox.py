@@ -154,6 +154,8 @@ ETC_FILES: Mapping[str, str] = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     "resolv.conf": "# Names are resolved by the egress proxy.\n",
     "hostname": "dockyard\n",
+    # JupyterLab asks every new user whether it may fetch news; here everybody is new, and nothing is fetched.
+    "jupyter/labconfig/page_config.json": '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}\n',
 }
 
 
@@ -164,7 +166,8 @@ def write_etc(directory: Path) -> None:
         path = directory / name
         if path.exists() and path.read_text() == text:
             continue
-        draft = directory / f".{name}.{os.getpid()}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_text(text)
         draft.chmod(0o644)
         draft.replace(path)
