@@ -27,7 +27,7 @@ log = structlog.get_logger()
 MISSING_ACCEPT = "Missing Accept header: text/event-stream"
 # BinderHub names a status only where it refuses before the stream is under way; what a spec is wrong about
 # has none there.
-_WITHOUT_STATUS = {"bad_spec", "unknown_provider", "forbidden_address"}
+_WITHOUT_STATUS = {"bad_spec", "unknown_provider", "forbidden_address", "refused"}
 
 
 def _accepts(accept_header: str, strict: bool) -> bool:
@@ -70,7 +70,8 @@ async def build(request: Request) -> Response:
     if not _accepts(accept_header, front.strict_accept):
         if "text/html" in accept_header and not front.strict_accept and not front.api_only:
             path = request.scope["path"].removeprefix("/build/")
-            return RedirectResponse(f"{front.base_url}v2/{path}", status_code=302)
+            query = f"?{request.url.query}" if request.url.query else ""
+            return RedirectResponse(f"{front.base_url}v2/{path}{query}", status_code=302)
         return OneEvent(refusal(400, MISSING_ACCEPT))
     last = read(request.headers.get("last-event-id", ""))
     if last is not None:
@@ -93,7 +94,7 @@ def check_room(services: ApiServices) -> None:
 
 def _refused(error: DockyardError) -> Response:
     if error.code in _WITHOUT_STATUS:
-        return OneEvent(refusal(error.status, error.sentence))
+        return OneEvent(refusal(None, error.sentence))
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, Overloaded) else {}
     return OneEvent(refusal(error.status, error.sentence), headers)
 

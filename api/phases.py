@@ -73,6 +73,7 @@ def encode(event: StoredEvent, line: int, token: Callable[[str], str]) -> bytes:
     return f"id: {event.launch}.{event.seq}.{line}\ndata: {json.dumps(body(event, token))}\n\n".encode()
 
 
-def refusal(status: int, message: str) -> bytes:
-    """The event with which BinderHub answers what it refuses before a launch begins."""
-    return f"data: {json.dumps({'phase': 'failed', 'status_code': status, 'message': message.rstrip() + chr(10)})}\n\n".encode()
+def refusal(status: int | None, message: str) -> bytes:
+    """The event with which BinderHub answers what it refuses before a launch begins; without a status where it has none."""
+    code = {} if status is None else {"status_code": status}
+    return f"data: {json.dumps({'phase': 'failed', **code, 'message': message.rstrip() + chr(10)})}\n\n".encode()

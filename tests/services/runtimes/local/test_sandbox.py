@@ -88,4 +88,5 @@ def test_files_below_etc_know_only_the_sandbox_user(tmp_path: Path) -> None:
     write_etc(tmp_path / "etc")
     accounts = [line.split(":")[0] for line in (tmp_path / "etc/passwd").read_text().splitlines()]
     assert accounts == ["root", "jovyan", "nobody"]
-    assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == sorted(ETC_FILES)
+    written = [str(path.relative_to(tmp_path / "etc")) for path in (tmp_path / "etc").rglob("*") if path.is_file()]
+    assert sorted(written) == sorted(ETC_FILES)
