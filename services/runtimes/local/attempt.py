@@ -25,6 +25,7 @@ from services.runtimes.local import detached, trees, words
 from services.runtimes.local.bases import base, finished
 from services.runtimes.local.environments import Environment
 from services.runtimes.local.interpreters import REPO2DOCKER_DEFAULT, Interpreter
+from services.runtimes.local.limits import remove_left_groups
 from services.runtimes.local.making import Making, last_line, set_git_aside
 from services.runtimes.local.recipe import Recipe
 from services.runtimes.local.sandbox import VENV
@@ -238,6 +239,7 @@ def sweep(workshop: Workshop) -> None:
         for trash in top.glob(".removed-*"):
             trees.remove(trash)
     workshop.images.collect()
+    remove_left_groups()
     for directory in workshop.paths.builds.iterdir():
         age = time.time() - directory.stat().st_mtime
         if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):

@@ -181,6 +181,17 @@ def make_group(name: str, *, memory: int, processes: int, cpus: float) -> Group:
     return _version2(name, memory, processes, cpus)
 
 
+def remove_left_groups() -> None:
+    """Remove groups in which nothing runs, left by shims that were killed; one that is busy or just being entered stays."""
+    found = [f"{ROOT}/{controller}/{PARENT}" for controller in ("memory", "pids", "cpu")]
+    left = [f"{parent}/{name}" for parent in found if os.path.isdir(parent) for name in os.listdir(parent)]
+    left += [f"{parent}/{name}" for parent in _delegated() for name in os.listdir(parent) if name.startswith(f"{PARENT}-")]
+    for directory in left:
+        with suppress(OSError):  # rmdir refuses what is busy, and the files of the group itself
+            if time.time() - os.stat(directory).st_ctime > 60:
+                os.rmdir(directory)
+
+
 def apply_rlimits(*, data: int, files: int, file_bytes: int, cpu_seconds: int) -> None:
     """Bound the calling process and its children; 0 leaves a limit alone. A lower hard limit of the machine stays."""
     wanted = {
