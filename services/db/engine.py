@@ -11,8 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.errors import Unreachable
@@ -22,8 +24,11 @@ T = TypeVar("T")
 
 # SQLSTATEs after which the same transaction may succeed: serialization failure, deadlock, lock timeout.
 _CONFLICT = {"40001", "40P01", "55P03"}
-# Admin shutdown, crash shutdown, cannot connect now, too many connections.
+# Admin shutdown, crash shutdown, cannot connect now, too many connections. Class 08 is a broken connection.
 _GONE = {"57P01", "57P02", "57P03", "53300"}
+# What is thrown besides: asyncpg's own errors while a connection is made, and the pool's when none is free.
+_TROUBLE = (DBAPIError, NoConnection, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_PATIENCE = 10.0  # seconds for one statement; a connection that is silent for longer is dead, and no statement takes as long
 
 
 class DatabaseGone(Unreachable):
@@ -40,17 +45,17 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _gone(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError, FileNotFoundError, InterfaceError)):
+    if isinstance(error, (ConnectionError, TimeoutError, FileNotFoundError, InterfaceError, NoConnection, asyncpg.InterfaceError)):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return sqlstate(error) in _GONE or (isinstance(error, OperationalError) and not sqlstate(error))
+    return sqlstate(error) in _GONE or sqlstate(error).startswith("08") or (isinstance(error, OperationalError) and not sqlstate(error))
 
 
 class Database:
     """An engine and the patience that goes with it. Make it inside the event loop that uses it."""
 
-    def __init__(self, settings: DatabaseSettings, *, application: str = "dockyard") -> None:
+    def __init__(self, settings: DatabaseSettings, *, application: str = "dockyard", patience: float = _PATIENCE) -> None:
         self._wait = settings.wait
         self.engine: AsyncEngine = create_async_engine(
             settings.url.get_secret_value(),
@@ -59,7 +64,7 @@ class Database:
             pool_timeout=settings.wait,
             pool_use_lifo=True,
             hide_parameters=True,
-            connect_args={"timeout": 5, "server_settings": {"application_name": application, "jit": "off"}},
+            connect_args={"timeout": 5, "command_timeout": patience, "server_settings": {"application_name": application, "jit": "off"}},
         )
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -73,7 +78,7 @@ class Database:
             try:
                 async with self.engine.begin() as conn:
                     return await work(conn)
-            except (DBAPIError, OSError, TimeoutError) as error:
+            except _TROUBLE as error:
                 if sqlstate(error) not in _CONFLICT and not _gone(error):
                     raise
                 if time.monotonic() + pause > deadline:
