@@ -4,14 +4,19 @@ loop.
 
 import asyncio
 
+import structlog
+
 from services.lifecycle import ClaimLoop, Claims, Process, Work, serve
 from services.lifecycle.process import configured
 from services.providers import make_providers
 from services.queue import BUILDS, Listener
 from services.runtimes import make_runtime
+from services.runtimes.base import Builder
 from services.settings import Settings
 from worker.building import Building
 from worker.resolving import Resolving
+
+log = structlog.get_logger()
 
 RESOLVE = Work(
     name="launch", table="launch", where="c.state IN ('waiting', 'resolving')",
@@ -42,11 +47,22 @@ async def run(settings: Settings) -> None:
                   capacity=settings.builds.concurrency, settings=settings.leases),
     ]
 
+    preparing = asyncio.create_task(_prepare(runtime.builder))
+
     async def close() -> None:
+        preparing.cancel()
+        await asyncio.gather(preparing, return_exceptions=True)
         for provider in providers.values():
             await provider.aclose()
 
     await serve(process, BUILDS, listener, loops, before_end=close)
+
+
+async def _prepare(builder: Builder) -> None:
+    try:
+        await builder.prepare()
+    except Exception:  # the edge: the first build will say what is wrong
+        log.exception("prepare_failed")
 
 
 def main(settings: Settings) -> None:

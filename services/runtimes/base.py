@@ -94,6 +94,12 @@ class Presence(StrEnum):
 class Builder(Protocol):
     """Makes images. All verbs are idempotent."""
 
+    async def prepare(self) -> None:
+        """Do in advance what would make the first build slow, and clean up after killed processes.
+
+        Called once when a worker starts; nothing waits for it, and nothing fails with it.
+        """
+
     async def start(self, job: BuildJob) -> None:
         """Start the attempt, or find it running, ended or waiting for `proceed`."""
 

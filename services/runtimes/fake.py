@@ -67,6 +67,9 @@ class FakeBuilds:
     def _file(self, handle: str) -> Path:
         return self._builds / f"{handle}.json"
 
+    async def prepare(self) -> None:
+        """Nothing to prepare."""
+
     async def start(self, job: BuildJob) -> None:
         """Start or find."""
         path = self._file(job.handle)

@@ -47,6 +47,9 @@ class DockerBuilder:
     def __init__(self, engine: Engine, registry: Registry | None, recipe: Recipe, bases: Bases) -> None:
         self._engine, self._registry, self._recipe, self._bases = engine, registry, recipe, bases
 
+    async def prepare(self) -> None:
+        """Nothing is made in advance."""
+
     async def start(self, job: BuildJob) -> None:
         """Start the attempt, or find it; one that was made and not started is started."""
         found = await self._engine.inspect(job.handle)

@@ -51,6 +51,9 @@ class PodBuilder:
         await self._watch.aclose()
         await self._cluster.aclose()
 
+    async def prepare(self) -> None:
+        """Nothing is made in advance."""
+
     async def start(self, job: BuildJob) -> None:
         """Make the pod, or find it. What the cluster refuses, `follow` tells."""
         try:
