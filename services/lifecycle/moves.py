@@ -58,6 +58,12 @@ def _column(name: str, cast: str = "") -> str:
     return f"{name} = CASE WHEN jsonb_exists(i.v, '{name}') THEN {value} ELSE l.{name} END"
 
 
+def _stopped_if_late(name: str, value: str) -> str:
+    """A cancel that came too late to keep the server from being ready is a wish to stop it."""
+    column = _column(name)
+    return f"{name} = CASE WHEN i.\"to\" = 'ready' AND l.target = 'cancelled' THEN '{value}' ELSE {column.partition(' = ')[2]} END"
+
+
 _SQL = sa.text(f"""
 WITH i AS MATERIALIZED (
   SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
@@ -71,8 +77,8 @@ WITH i AS MATERIALIZED (
     state = coalesce(i."to", l.state),
     state_at = CASE WHEN i."to" IS NULL OR i."to" = l.state THEN l.state_at ELSE now() END,
     seq = l.seq + jsonb_array_length(i.events),
-    {", ".join(_column(name) for name in (
-        "image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url", "stop_reason", "target"))},
+    {", ".join(_column(name) for name in ("image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url"))},
+    {_stopped_if_late("target", "stopped")}, {_stopped_if_late("stop_reason", "user")},
     {_column("reason", "jsonb")},
     {_column("attempt", "int")},
     {_column("rebuilt", "bool")},

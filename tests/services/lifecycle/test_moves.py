@@ -99,3 +99,11 @@ async def test_concurrent_batches_over_the_same_rows_do_not_wait_for_each_other(
     await asyncio.gather(*[move(db, *batch) for batch in batches])
     rows = await db.rows(sa.text("SELECT seq FROM launch"))
     assert {row.seq for row in rows} == {30}
+
+
+async def test_a_cancel_that_comes_while_the_server_gets_ready_stops_it(db: Database) -> None:
+    await insert(db, "one", LaunchState.LAUNCHING)
+    await move(db, Move("one", None, values={"target": "cancelled"}))
+    await move(db, Move("one", LaunchState.READY, (NewEvent(Kind.READY),), release=True))
+    row = await state(db, "one")
+    assert (row.state, row.target, row.stop_reason) == ("ready", "stopped", "user")
