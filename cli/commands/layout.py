@@ -98,7 +98,7 @@ def complete_lock(root: Path) -> list[str]:
     """Whatever pyproject.toml asks for is locked."""
     wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
     pinned = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (root / "requirements.txt").read_text(), re.MULTILINE))
-    names = [re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0].lower().replace("_", "-") for line in wanted]
+    names = [re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0]).lower() for line in wanted]  # PEP 503
     return [f"requirements.txt does not pin {name}: run ./dockyard lock" for name in names if name not in pinned]
 
 
