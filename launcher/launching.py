@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from services.db import Batch
+from services.db import Batch, DatabaseGone
 from services.errors import DockyardError, ImageVanished, LaunchFailed, LeaseLost, Overloaded, Unreachable
 from services.events import Kind, NewEvent
 from services.hub.client import Hub
@@ -29,10 +29,19 @@ from services.usecases.settle import Resolution, Settled, settle
 
 log = structlog.get_logger()
 
+# Only for launches that are still ours: a row of a launcher that slept through its lease would stay for ever. A row that has
+# been stopped lives again where the same attempt is made once more.
 _SERVERS = sa.text("""
-    INSERT INTO server (id, launch, attempt, image, user_name, state)
-    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id text, launch text, attempt int, image text, user_name text, state text)
-    ON CONFLICT DO NOTHING
+    WITH ours AS (
+      SELECT r.* FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS r(id text, launch text, epoch int, attempt int, image text, user_name text)
+      JOIN launch l ON l.id = r.launch AND l.epoch = r.epoch AND l.state = 'launching'
+    ), made AS (
+      INSERT INTO server (id, launch, attempt, image, user_name, state)
+      SELECT id, launch, attempt, image, user_name, 'starting' FROM ours
+      ON CONFLICT (id) DO UPDATE SET state = 'starting', stopped_at = NULL WHERE server.state = 'stopped'
+    )
+    SELECT id FROM ours
 """)
 _OVER = sa.text("UPDATE server SET state = 'stopped', stopped_at = now() WHERE id = :id AND state <> 'stopped'")
 _OURS = sa.text("SELECT 1 FROM launch WHERE id = :id AND epoch = :epoch AND state = ANY(CAST(:states AS text[]))")
@@ -51,7 +60,7 @@ class Launching:
         self._secret = secret
         self._settings = settings
         self._builds = builds
-        self._servers: Batch[dict[str, Any], None] = Batch(self._insert)
+        self._servers: Batch[dict[str, Any], bool] = Batch(self._insert, key=lambda row: row["id"])
 
     async def aclose(self) -> None:
         """Wait for rows that are being written."""
@@ -83,6 +92,8 @@ class Launching:
                 await self._stop(lease)
                 return
             await self._started(lease, starting.result())
+        except DatabaseGone:
+            raise  # Nothing is known to have failed: whoever has the row next adopts what has been begun.
         except (LaunchFailed, Unreachable, Overloaded) as error:
             await self._failed(lease, error)
         except DockyardError as error:
@@ -98,9 +109,10 @@ class Launching:
         claimed = lease.claimed
         row = claimed.row
         name, server = _names(lease)
-        await self._servers.submit({
-            "id": server, "launch": claimed.id, "attempt": row["attempt"], "image": row["image"], "user_name": name, "state": "starting",
-        })
+        if not await self._servers.submit({
+            "id": server, "launch": claimed.id, "epoch": claimed.epoch, "attempt": row["attempt"], "image": row["image"], "user_name": name,
+        }):
+            raise LeaseLost(f"launch {claimed.id[:12]} has another owner")
 
         async def say(message: str) -> None:
             await self._teller.must(Move(
@@ -222,9 +234,9 @@ class Launching:
         name, _ = _names(lease)
         await self._hub.remove(name)
 
-    async def _insert(self, rows: Sequence[dict[str, Any]]) -> Sequence[None]:
-        await self._teller.db.rows(_SERVERS, {"rows": json.dumps(list(rows))})
-        return [None] * len(rows)
+    async def _insert(self, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
+        ours = {row.id for row in await self._teller.db.rows(_SERVERS, {"rows": json.dumps(list(rows))})}
+        return [row["id"] in ours for row in rows]
 
 
 def _names(lease: Lease) -> tuple[str, str]:

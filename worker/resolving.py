@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from services.errors import DockyardError, Forbidden, Refused, Unreachable
+from services.db import DatabaseGone
+from services.errors import DockyardError, Forbidden, LeaseLost, Refused, Unreachable
 from services.events import Kind, NewEvent
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
@@ -48,9 +49,9 @@ class Resolving:
         try:
             resolved = await self._resolve(lease)
             await self._settle(lease, resolved)
+        except (LeaseLost, DatabaseGone):
+            raise
         except DockyardError as error:
-            if error.code == "lease_lost":
-                raise
             await self._fail(lease, error)
         lease.released = True
 

@@ -1,6 +1,6 @@
 """Postgres: the engine, the micro-batcher and the migrations."""
 
 from services.db.batch import Batch
-from services.db.engine import Database
+from services.db.engine import Database, DatabaseGone
 
-__all__ = ["Batch", "Database"]
+__all__ = ["Batch", "Database", "DatabaseGone"]

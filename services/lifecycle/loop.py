@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from services.db import DatabaseGone
 from services.errors import DockyardError, LeaseLost
 from services.lifecycle.claims import Claimed, Claims
 from services.observe import bound
@@ -109,6 +110,11 @@ class ClaimLoop:
 
     def _begin(self, claimed: Claimed) -> None:
         lease = Lease(claimed)
+        before = self._leases.get(claimed.id)
+        if before is not None:
+            # Our own lease ran out unnoticed, the database being away; what was begun under it ends, the row is begun again.
+            before.released = True
+            self._tasks[claimed.id].cancel()
         self._leases[claimed.id] = lease
         task = asyncio.create_task(self._guard(lease))
         self._tasks[claimed.id] = task
@@ -123,13 +129,16 @@ class ClaimLoop:
             lease.released = True
         except asyncio.CancelledError:
             pass
+        except DatabaseGone as error:
+            # No fault of the row: it is given back as soon as somebody can be told.
+            log.warning("work_interrupted", loop=self.name, row=row[:12], reason=error.sentence)
         except Exception:
             # The lease runs out by itself and counts as a crash, so that poison ends after `builds.crashes` owners.
             log.exception("work_failed", loop=self.name, row=row[:12])
             lease.released = True
         finally:
-            self._tasks.pop(row, None)
-            self._leases.pop(row, None)
+            if self._leases.get(row) is lease:
+                del self._tasks[row], self._leases[row]
             self._room.set()
             if not lease.released:
                 await self._give_back(lease)
@@ -158,7 +167,7 @@ class ClaimLoop:
         for row, lease in held.items():
             if row in ours:
                 lease.retarget(ours[row])
-            elif not lease.released and row in self._tasks:
+            elif not lease.released and self._leases.get(row) is lease:
                 lease.released = True
                 log.info("lease_lost", loop=self.name, row=row[:12])
                 self._tasks[row].cancel()
