@@ -40,6 +40,7 @@ os.execvp(command, [command, *sys.argv[1:]])
 _POLL = 0.05  # seconds between two looks at a starting server
 _ABSENT = re.compile(r"not found|manifest unknown|no such image|does not exist|pull access denied|repository .* unknown", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+_REFLECTORS = asyncio.Lock()
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -107,6 +108,16 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
             raise StartFailed("The environment of a server is a table of at most 64 variables.", BROKEN)
         return {**{name: option(given, name) for name in given}, **super().get_env()}
 
+    async def _start_reflector(self, kind: str, reflector_class: Any, replace: bool = False, **more: Any) -> Any:
+        """KubeSpawner's watch over all pods or events, begun again where it has given up.
+
+        It gives up for good when the API server is away for a minute, and the hub would be blind from then on.
+        """
+        async with _REFLECTORS:
+            found = self.__class__.reflectors.get(self._get_reflector_key(kind))
+            dead = found is not None and (found.watch_task is None or found.watch_task.done())
+            return await super()._start_reflector(kind, reflector_class, replace=replace or dead, **more)
+
     def start(self) -> "asyncio.Future[str]":
         """Start the pod; done when the server answers. Fails with `StartFailed`."""
         inner = super().start()
@@ -149,6 +160,8 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
         since: dict[str, float] = {}
         seen = False
         while True:
+            with contextlib.suppress(Exception):  # an API server that is away; the patience of the start bounds it
+                await self._start_watching_pods()
             pod = self._pod()
             # A pod of this name that goes away is one of an earlier start.
             going = pod is not None and (pod.get("metadata") or {}).get("deletionTimestamp")
