@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.events import StoredEvent
 from services.events.log import LogWriter
 from services.lifecycle import Lease, Move, Teller
-from services.lifecycle.builds import Finish, finish, give_up, mark, retry
+from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
 from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime
 from services.settings import BuildSettings
 from services.states import BuildState, BuildTarget
 
 log = structlog.get_logger()
+_PAUSE = 0.5  # seconds until a build looks again whether its environment has been made
 _CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - now()))::float8 AS left FROM build WHERE id = :id")
 
 
@@ -49,7 +50,9 @@ class Building:
         try:
             await asyncio.wait({following, cancelling}, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
-                await self._ended(lease, job, writer, following.result())
+                exit_ = following.result()
+                if exit_ is not None:
+                    await self._ended(lease, job, writer, exit_)
             else:
                 cancelling.result()
                 await self._cancel(lease, job, writer, following)
@@ -58,7 +61,8 @@ class Building:
                 task.cancel()
             await asyncio.gather(following, cancelling, return_exceptions=True)
 
-    async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit:
+    async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit | None:
+        """Follow to the end; None if the build has been given back because it has to wait."""
         builder = self._runtime.builder
         await builder.start(job)
         log.info("build_started", image=job.image, attempt=job.attempt)
@@ -73,7 +77,8 @@ class Building:
                         state = to
                         log.info("build_moved", state=to)
                     case Plan():
-                        await self._environment(lease, job, writer, item)
+                        if not await self._environment(lease, job, writer, item):
+                            return None
                         state = BuildState.BUILDING
                     case Exit():
                         return item
@@ -81,23 +86,23 @@ class Building:
                         pass
         return Exit(ok=False, reason="The build's log ended without a result.", retryable=True)
 
-    async def _environment(self, lease: Lease, job: BuildJob, writer: LogWriter, plan: Plan) -> None:
-        """Let one build make each environment; the others wait for it."""
-        images, db, epoch = self._runtime.images, self._teller.db, lease.claimed.epoch
-        told = False
-        while True:
-            exists = not job.no_cache and await images.environment_exists(plan.environment)
-            if await mark(db, job.id, epoch, BuildState.BUILDING, environment=plan.environment, makes=not exists):
-                break
-            if not told:
-                told = True
+    async def _environment(self, lease: Lease, job: BuildJob, writer: LogWriter, plan: Plan) -> bool:
+        """Let one build make each environment; False if another one does, and this one was given back for a while."""
+        db, epoch = self._teller.db, lease.claimed.epoch
+        exists = not job.no_cache and await self._runtime.images.environment_exists(plan.environment)
+        if not await mark(db, job.id, epoch, BuildState.BUILDING, environment=plan.environment, makes=not exists):
+            if lease.claimed.row["environment"] != plan.environment:
                 await writer.say("Another build makes this environment at the moment; waiting for it.")
-            await asyncio.sleep(0.5)
+            await writer.close()
+            await wait_for_environment(db, job.id, epoch, plan.environment, _PAUSE)
+            lease.released = True
+            return False
         if exists:
             log.info("environment_reused", environment=plan.environment[:12])
         else:
             log.info("environment_wanted", environment=plan.environment[:12], why=plan.why)
         await self._runtime.builder.proceed(job, exists)
+        return True
 
     async def _cancelled(self, lease: Lease) -> None:
         """Return when the build shall be cancelled and the grace has passed."""
@@ -113,7 +118,7 @@ class Building:
             elif rows:
                 lease.target = rows[0].target
 
-    async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter, following: "asyncio.Task[Exit]") -> None:
+    async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter, following: "asyncio.Task[Exit | None]") -> None:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         if not await give_up(self._teller.db, job.id, lease.claimed.epoch):

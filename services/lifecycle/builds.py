@@ -157,6 +157,19 @@ async def give_up(db: Database, build: str, epoch: int) -> bool:
     return bool(rows)
 
 
+async def wait_for_environment(db: Database, build: str, epoch: int, environment: str, delay: float) -> None:
+    """Give a build back for `delay` seconds, while another one makes its environment. Raises `LeaseLost`.
+
+    It keeps no place in a worker meanwhile, which whoever takes over the other one may need.
+    """
+    rows = await db.rows(sa.text("""
+        UPDATE build SET environment = :environment, due = now() + :delay * interval '1 second', lease_owner = NULL, lease_until = NULL
+        WHERE id = :id AND epoch = :epoch AND state IN ('queued', 'fetching', 'building', 'pushing') RETURNING id
+    """), {"id": build, "epoch": epoch, "environment": environment, "delay": delay})
+    if not rows:
+        raise LeaseLost(f"build {build[:12]} has another owner")
+
+
 async def retry(db: Database, build: str, epoch: int, delay: float) -> None:
     """Start a deliberate new attempt after `delay` seconds. Raises `LeaseLost`."""
     rows = await db.rows(sa.text("""

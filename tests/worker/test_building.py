@@ -1,0 +1,71 @@
+"""One build in its owner's hands, on the fake runtime."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from services.db import Database
+from services.events import Wake
+from services.lifecycle import Claims, Lease, Teller
+from services.queue import Bell, Redis
+from services.runtimes import make_runtime
+from services.settings import Settings
+from worker.building import Building
+from worker.main import BUILD
+
+
+@pytest.fixture
+async def db(settings: Settings) -> AsyncIterator[Database]:
+    found = Database(settings.database)
+    yield found
+    await found.aclose()
+
+
+@pytest.fixture
+async def building(settings: Settings, db: Database) -> AsyncIterator[Building]:
+    redis = Redis(settings.redis)
+    teller = Teller(db, Wake(redis), Bell(redis, lambda _: None))
+    yield Building(teller, make_runtime(settings), settings.builds)
+    for part in (teller, teller.wake, teller.bell, redis):
+        await part.aclose()
+
+
+async def insert(db: Database, build: str, script: str, more: str = "") -> None:
+    await db.rows(sa.text("""
+        INSERT INTO build (id, image, provider, repo_url, commit) VALUES (:id, :id, 'git', 'https://e.org/' || :script, 'c')
+    """), {"id": build, "script": script})
+    if more:
+        await db.rows(sa.text(f"UPDATE build SET {more} WHERE id = :id"), {"id": build})
+
+
+async def work(building: Building, db: Database) -> str:
+    """Claim one build and work on it; its id."""
+    claimed = (await Claims(db, BUILD, "me", 60).claim(1))[0]
+    lease = Lease(claimed)
+    async with asyncio.timeout(10):
+        await building.work(lease)
+    if not lease.released:
+        await Claims(db, BUILD, "me", 60).release([(claimed.id, claimed.epoch)])
+    return claimed.id
+
+
+async def test_a_build_that_waits_for_anothers_environment_keeps_no_place(db: Database, building: Building) -> None:
+    # Its maker's owner has died. With all places taken by those who wait, nobody could take it over.
+    await insert(
+        db, "maker", "env-e+slow-0", "state = 'building', makes_environment = true, environment = 'e', lease_owner = 'dead', "
+        "lease_until = now() + interval '1 minute'")
+    await insert(db, "waits", "env-e+slow-0")
+    for _ in range(2):
+        assert await work(building, db) == "waits"
+        row = (await db.rows(sa.text("SELECT *, due > now() AS later FROM build WHERE id = 'waits'")))[0]
+        assert (row.lease_owner, row.later, row.crashes) == (None, True, 0)
+        await db.rows(sa.text("UPDATE build SET due = now() WHERE id = 'waits'"))
+    said = await db.rows(sa.text("SELECT body FROM log_chunk WHERE build = 'waits'"))
+    assert "".join(row.body for row in said).count("Another build makes this environment") == 1
+    await db.rows(sa.text("UPDATE build SET lease_until = now() - interval '1 second', due = now() - interval '1 hour' WHERE id = 'maker'"))
+    assert await work(building, db) == "maker"
+    assert await work(building, db) == "waits"
+    states = {row.id: row.state for row in await db.rows(sa.text("SELECT id, state FROM build"))}
+    assert states == {"maker": "built", "waits": "built"}
