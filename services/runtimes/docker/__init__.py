@@ -1,6 +1,8 @@
 """The runtime `docker`: repo2docker in build containers, images in a registry, servers by DockerSpawner.
 
     engine      the only module that imports `docker`
+    containers  what a container is made from, and what the engine says of one
+    streams     streams of a blocking client
     order       from a job to a container
     said        what a build container says
     watch       the limits that the kernel does not bind

@@ -11,7 +11,8 @@ import tarfile
 import tempfile
 
 from services.errors import Misconfigured, Unreachable
-from services.runtimes.docker.engine import Engine, Order
+from services.runtimes.docker.containers import Order
+from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import OURS, Recipe, security
 
 _BUILDER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")

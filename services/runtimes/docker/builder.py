@@ -17,7 +17,8 @@ from services.runtimes.base import BuildItem, BuildJob, Exit, LogLine, Phase, Pl
 from services.runtimes.base import Lines as LogLines
 from services.runtimes.docker import content, pushing
 from services.runtimes.docker.bases import Bases
-from services.runtimes.docker.engine import Container, Engine
+from services.runtimes.docker.containers import Container
+from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import (
     BUILD,
     WORK,

@@ -8,14 +8,10 @@ Errors: `Unreachable` where the engine does not answer or fails, `ImageVanished`
 
 import asyncio
 import contextlib
-import io
-import tarfile
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import IO, Any, TypeVar
 
 import docker
@@ -25,49 +21,11 @@ import requests.exceptions
 import urllib3.exceptions
 
 from services.errors import ImageVanished, Unreachable
+from services.runtimes.docker.containers import Container, Order, container_of
+from services.runtimes.docker.streams import archive_of, first_member, leave, pumped
 
 T = TypeVar("T")
 _LOST = (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
-_AHEAD = 64  # chunks of a log that are read before somebody takes them
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a container is made from."""
-
-    name: str
-    image: str
-    command: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    mounts: tuple[tuple[str, str, bool], ...] = ()  # volume or path, where it appears, whether it is read-only
-    tmpfs: Mapping[str, str] = field(default_factory=dict)  # where it appears, its options
-    network: str = ""  # "": the engine's default; "none"
-    memory: int = 0  # bytes, swap included; 0: no limit
-    cpus: float = 0.0
-    processes: int = 0
-    log_bytes: int = 0  # what the engine keeps of the output, twice
-    security: tuple[str, ...] = ()
-    capabilities: tuple[str, ...] = ()  # all others are dropped
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container as the engine has it."""
-
-    id: str
-    name: str
-    status: str  # created, running, exited, dead …
-    started: datetime | None
-    code: int
-    out_of_memory: bool
-    labels: Mapping[str, str]
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has run and does not any more."""
-        return self.status in ("exited", "dead", "removing")
 
 
 class Engine:
@@ -129,12 +87,10 @@ class Engine:
                 api.create_container(
                     order.image, list(order.command) or None, name=order.name, labels=dict(order.labels),
                     environment=dict(order.environment), host_config=host, stdin_open=False, tty=False)
-            except docker.errors.ImageNotFound:
-                raise
             except docker.errors.APIError as error:
-                if error.status_code == 409:
-                    return False
-                raise
+                if error.status_code != 409:
+                    raise
+                return False
             return True
 
         return await self._call(work)
@@ -150,10 +106,7 @@ class Engine:
             found = await self._call(lambda api: api.inspect_container(name))
         except docker.errors.NotFound:
             return None
-        state = found["State"]
-        return Container(
-            found["Id"], found["Name"].removeprefix("/"), state["Status"], _time(state.get("StartedAt", "")), int(state.get("ExitCode", 0)),
-            bool(state.get("OOMKilled")), found["Config"].get("Labels") or {})
+        return container_of(found)
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         """Send a signal; nothing happens where nothing runs."""
@@ -207,14 +160,7 @@ class Engine:
 
     async def put(self, name: str, directory: str, files: Mapping[str, bytes]) -> bool:
         """Write files into a container that is at least created; False where it is gone."""
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            for path, content in files.items():
-                entry = tarfile.TarInfo(path)
-                entry.size, entry.mode = len(content), 0o600
-                tar.addfile(entry, io.BytesIO(content))
-        archive.seek(0)
-        return await self.put_archive(name, directory, archive)
+        return await self.put_archive(name, directory, archive_of(files))
 
     async def put_archive(self, name: str, directory: str, archive: IO[bytes]) -> bool:
         """Unpack a tar archive in a container; False where it is gone."""
@@ -228,11 +174,9 @@ class Engine:
         """A small file of a container, or None; longer ones are cut at `limit` bytes."""
         found = b""
         async for chunk in self.stream(name, path):
-            if chunk is None:
-                return None
+            if chunk is None or len(found) >= limit:
+                return None if chunk is None else found[:limit]
             found += chunk
-            if len(found) >= limit:
-                break
         return found[:limit]
 
     async def stream(self, name: str, path: str) -> AsyncIterator[bytes | None]:
@@ -247,15 +191,15 @@ class Engine:
         if chunks is None:
             yield None
             return
-        async with _pumped(lambda: chunks, _close_generator) as pumped:
-            async for data in _first_member(pumped):
+        async with pumped(chunks, leave, _translated) as taken:
+            async for data in first_member(taken):
                 yield data
 
     @contextlib.asynccontextmanager
     async def output(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """All that a container has written and will write until its end, both streams together."""
         stream = await self._call(lambda api: api.logs(name, stdout=True, stderr=True, stream=True, follow=True))
-        async with _pumped(lambda: stream, lambda it: it.close()) as chunks:
+        async with pumped(stream, _close, _translated) as chunks:
             yield chunks
 
     async def last_words(self, name: str, lines: int = 1) -> bytes:
@@ -301,7 +245,7 @@ class Engine:
     async def save(self, name: str) -> AsyncIterator[bytes]:
         """An image as `docker save` writes it."""
         stream = await self._call(lambda api: api.get_image(name))
-        async with _pumped(lambda: stream, _close_generator) as chunks:
+        async with pumped(stream, leave, _translated) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -314,7 +258,7 @@ class Engine:
         await self._call(lambda api: api.create_volume(name, labels=dict(labels)))
 
     async def remove_volume(self, name: str) -> None:
-        """Remove a volume; one that is missing or in use is left."""
+        """Remove a volume unless it is missing or in use."""
         def work(api: Any) -> None:
             try:
                 api.remove_volume(name, force=True)
@@ -333,84 +277,15 @@ class Engine:
         await self._call(work)
 
 
-@contextlib.asynccontextmanager
-async def _pumped(begin: Callable[[], Any], close: Callable[[Any], None]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """An iterator that blocks, as one that does not: a thread reads it, a bounded number of chunks ahead."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes | BaseException | None]()
-    room, over = threading.Semaphore(_AHEAD), threading.Event()
-    source = begin()
-
-    def tell(item: bytes | BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(queue.put_nowait, item)
-
-    def pump() -> None:
-        try:
-            for chunk in source:
-                while not room.acquire(timeout=0.5):
-                    if over.is_set():
-                        return
-                if over.is_set():
-                    return
-                tell(chunk)
-            tell(None)
-        except _LOST as error:
-            tell(_unreachable(error))
-        except (ValueError, AttributeError) as error:  # closed under the reader's hands
-            tell(_unreachable(error))
-
-    async def chunks() -> AsyncIterator[bytes]:
-        while True:
-            item = await queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            room.release()
-            yield item
-
-    thread = threading.Thread(target=pump, name="docker-stream", daemon=True)
-    thread.start()
-    try:
-        yield chunks()
-    finally:
-        over.set()
-        with contextlib.suppress(*_LOST, ValueError, AttributeError):
-            await asyncio.to_thread(close, source)
+def _close(stream: Any) -> None:
+    """End a log that another thread reads."""
+    with contextlib.suppress(*_LOST, ValueError, AttributeError):
+        stream.close()
 
 
-def _close_generator(source: Any) -> None:
-    """A generator that another thread reads cannot be closed from here; that thread stops after the next chunk."""
-
-
-async def _first_member(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The content of the first file of a tar stream, without keeping it. Headers of 512 bytes; POSIX.1-1988."""
-    data, left = b"", -1
-    async for chunk in chunks:
-        data += chunk
-        while left < 0 and len(data) >= 512:
-            header = tarfile.TarInfo.frombuf(data[:512], "utf-8", "surrogateescape")
-            data = data[512:]
-            if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
-                skip = (header.size + 511) // 512 * 512
-                while len(data) < skip:
-                    data += await anext(chunks)
-                data = data[skip:]
-            else:
-                left = header.size if header.isreg() else 0
-        if left > 0 and data:
-            part, data = data[:left], data[left:]
-            left -= len(part)
-            yield part
-        if left == 0:
-            data = b""
-
-
-def _time(text: str) -> datetime | None:
-    """The engine's time; the year 1 means never."""
-    if not text or text.startswith("0001"):
-        return None
-    return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+def _translated(error: Exception) -> Exception | None:
+    # The last two come where a stream is closed under its reader's hands.
+    return _unreachable(error) if isinstance(error, (*_LOST, ValueError, AttributeError)) else None
 
 
 def _image_in(error: Exception) -> str:

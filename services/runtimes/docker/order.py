@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from services.errors import Misconfigured
 from services.runtimes.base import BuildJob
-from services.runtimes.docker.engine import Order
+from services.runtimes.docker.containers import Order
 from services.settings import BuildSettings, DockerSettings, RegistrySettings
 
 WORK = "/work"  # the build's volume: everything that it writes
