@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from cli.embedded.account import Account
 from cli.embedded.child import Command
 from cli.embedded.forge import Forge
@@ -31,7 +33,7 @@ from cli.embedded.postgres import Postgres
 from cli.embedded.valkey import Valkey
 from cli.supervisor import Part
 from services.errors import DockyardError
-from services.settings import Settings
+from services.settings import ALL_GROUPS, Settings
 from services.settings.base import variable
 from services.settings.exposure import loopback
 
@@ -39,6 +41,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 IMPORTED = (
     "api.main", "worker.main", "launcher.main", "reaper.main", "services.runtimes.local", "services.egress",
     "services.db.migrate", "cli.commands.database",
+)
+SECRETS = frozenset(
+    variable(group.group, key) for group in ALL_GROUPS for key, field in group.model_fields.items() if field.annotation is SecretStr
 )
 DRAIN = 4.0  # seconds that stopping parts work on; the whole has to be gone after ten
 
@@ -59,14 +64,21 @@ class Plan:
         if self.settings.origins[f"{group}.{key}"].text.startswith("default"):
             self.environ[variable(group, key)] = value
 
-    def python(self, *words: str, privileged: bool = False, forked: bool = True, **extra: str) -> Callable[[], Command]:
+    def without_secrets(self) -> dict[str, str]:
+        """The environment for parts that need none of the secrets in it, and that strangers talk to."""
+        return {name: value for name, value in self.environ.items() if name not in SECRETS}
+
+    def python(
+        self, *words: str, privileged: bool = False, forked: bool = True, secrets: bool = True, **extra: str,
+    ) -> Callable[[], Command]:
         """A command that runs a module of ours with this interpreter."""
         account = None if privileged else self.account
         argv = (sys.executable, "-P", "-m", *words)
         if account is not None:  # the caller's home is closed to it, and some libraries look there
             extra["HOME"] = str(self.home.path)
         return lambda: Command(
-            argv, self.environ | extra, account, cwd=self.home.path, module=words if forked else (),
+            argv, (self.environ if secrets else self.without_secrets()) | extra, account, cwd=self.home.path,
+            module=words if forked else (),
         )
 
 
@@ -129,7 +141,8 @@ def _environment(home: Home, settings: Settings, flags: dict[str, str]) -> dict[
 def _forge(plan: Plan) -> Command:
     """The forge, with what our parts import."""
     argv = (sys.executable, "-P", "-m", "cli.embedded.forged", str(plan.forge.path), *IMPORTED)
-    return Command(argv, plan.environ, cwd=plan.home.path, grace=1.0)
+    # Its forks show its environment in /proc, whatever their own is.
+    return Command(argv, plan.without_secrets(), cwd=plan.home.path, grace=1.0)
 
 
 def _postgres(plan: Plan) -> None:
@@ -181,7 +194,7 @@ def _egress(plan: Plan) -> Part:
         return all([await accepts(directory / f"{name}.sock") for name in ("fetch", "build", "server")])
 
     return Part(
-        "egress", plan.python("services.runtimes.local.egress_proxy"), after=("forge",), ready=ready,
+        "egress", plan.python("services.runtimes.local.egress_proxy", secrets=False), after=("forge",), ready=ready,
         outlives=("worker", "launcher", "reaper", "hub"), ended=_end_runs(plan.home),
     )
 
@@ -206,13 +219,13 @@ def _hub(plan: Plan) -> None:
         api.unlink(missing_ok=True)
         host = "127.0.0.1" if loopback(settings.front.host) else settings.front.host
         words = ["--ip", host, "--port", str(settings.front.port + 1), "--api-socket", str(api), "--log-level", "warn"]
-        environ = plan.environ | {"CONFIGPROXY_AUTH_TOKEN": token, "NODE_OPTIONS": "--max-old-space-size=128"}
+        environ = plan.without_secrets() | {"CONFIGPROXY_AUTH_TOKEN": token, "NODE_OPTIONS": "--max-old-space-size=128"}
         return Command((*proxy, *words), environ, plan.account, cwd=home.path, grace=1.5)
 
     def start_hub() -> Command:
         hub.unlink(missing_ok=True)
         extra = {"CONFIGPROXY_AUTH_TOKEN": token, "DOCKYARD_PROXY_API": socket_url(api)}
-        command = plan.python("deploy.hub", privileged=True, forked=False, **extra)()
+        command = plan.python("deploy.hub", privileged=True, forked=False, secrets=True, **extra)()
         return Command(command.argv, command.environ, None, cwd=home.path / "hub", grace=2.0)
 
     async def hub_ready() -> bool:

@@ -57,3 +57,16 @@ def test_no_secret_is_in_a_command_line(tmp_path: Path, monkeypatch: pytest.Monk
         if part.name not in ("postgres", "valkey"):  # these take their files from the wheel; see their own tests
             words = " ".join(part.command().argv)
             assert not any(secret in words for secret in secrets)
+
+
+def test_parts_that_need_no_secret_are_told_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(tmp_path, monkeypatch, {"DOCKYARD_PROVIDERS_GITHUB_TOKEN": "ghp_of_the_operator"})
+    secrets = {path.name: path.read_text() for path in (tmp_path / "home/secret").iterdir()} | {"github": "ghp_of_the_operator"}
+    commands = {part.name: part.command() for part in made.parts if part.name in ("egress", "forge", "proxy", "worker")}
+    known = {
+        name: {key for key, secret in secrets.items() if any(secret in value for value in command.environ.values())}
+        for name, command in commands.items()
+    }
+    assert known["egress"] == known["forge"] == set()
+    assert known["proxy"] == {"proxy-token"}
+    assert {"key", "postgres", "github"} <= known["worker"]
