@@ -2,7 +2,7 @@
 
 Where nobody owns the row the move is made at once. The build of a cancelled launch goes on while somebody else waits
 for it; when the last waiter has gone it is given `builds.grace` seconds, in which a new launch of the same image
-takes the cancel back. """
+takes the cancel back. Once its run is being stopped nothing takes the cancel back, or somebody would join a dead run. """
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +18,7 @@ _LOOK = sa.text("SELECT state, build FROM launch WHERE id = :id")
 _LOCK = sa.text("SELECT id FROM build WHERE id = :id FOR UPDATE")
 _ABANDON = sa.text("""
     UPDATE build SET target = 'cancelled', cancel_at = now() + :grace * interval '1 second'
-    WHERE id = :id AND state IN ('queued', 'fetching', 'building', 'pushing') AND target <> 'cancelled'
+    WHERE id = :id AND state IN ('queued', 'fetching', 'building', 'pushing') AND target = 'built'
       AND NOT EXISTS (SELECT FROM launch WHERE build = :id AND state = 'building')
 """)
 _CANCELLED = Move(
@@ -74,8 +74,8 @@ async def end_launch(teller: Teller, launch: str, *, grace: float, reason: StopR
 async def end_build(teller: Teller, build: str) -> None:
     """Cancel a build for everybody who waits for it. Raises `NotFound`."""
     rows = await teller.db.rows(sa.text("""
-        UPDATE build SET target = CASE WHEN ended_at IS NULL THEN 'cancelled' ELSE target END,
-          cancel_at = CASE WHEN ended_at IS NULL THEN now() ELSE cancel_at END, due = now()
+        UPDATE build SET target = CASE WHEN ended_at IS NULL AND target <> 'ending' THEN 'cancelled' ELSE target END,
+          cancel_at = CASE WHEN ended_at IS NULL AND target <> 'ending' THEN now() ELSE cancel_at END, due = now()
         WHERE id = :id RETURNING id
     """), {"id": build})
     if not rows:

@@ -172,3 +172,15 @@ async def test_what_does_not_exist_cannot_be_ended(teller: Teller) -> None:
         await end_launch(teller, "nobody", grace=0)
     with pytest.raises(NotFound):
         await end_build(teller, "nobody")
+
+
+async def test_nothing_takes_back_that_a_build_is_being_stopped(teller: Teller) -> None:
+    one = await resolving(teller)
+    await settle(teller, one, Presence.NO)
+    build = await only_build(teller)
+    await end_build(teller, build)
+    assert await give_up(teller.db, build, 0)
+    await end_launch(teller, one.launch, grace=10)  # while its run is being stopped, whoever waited goes too
+    await end_build(teller, build)
+    assert (await rows(teller, "SELECT target FROM build"))[0].target == "ending"
+    assert await settle(teller, await resolving(teller), Presence.NO) is Settled.AGAIN
