@@ -1,11 +1,14 @@
 """A micro-batcher without a timer: what queues up while one commit is in flight goes into the next statement.
 
 An idle process adds no latency; a busy one pays for one statement and one flush of the log per batch, whatever its
-size. One poisonous item must not fail its neighbours: when a batch fails, its items are tried one by one. """
+size. One poisonous item must not fail its neighbours: when a batch fails, its items are tried one by one. Not so when the
+database is away, which is nobody's fault: each would wait for it as long as the whole batch has. """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
+
+from services.db.engine import DatabaseGone
 
 I = TypeVar("I")  # noqa: E741 - item
 R = TypeVar("R")
@@ -68,6 +71,10 @@ class Batch(Generic[I, R]):
     async def _write(self, batch: list[tuple[I, "asyncio.Future[R]"]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
+        except DatabaseGone as error:
+            for _, future in batch:
+                _fail(future, error)
+            return
         except Exception as error:  # noqa: BLE001 - every waiter gets the error of its own item
             if len(batch) == 1:
                 _fail(batch[0][1], error)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.db import Batch
+from services.db.engine import DatabaseGone
 
 
 async def test_what_queues_during_a_flush_goes_into_the_next_one() -> None:
@@ -74,3 +75,16 @@ async def test_a_cancelled_waiter_does_not_disturb_the_others() -> None:
     assert await futures[2] == 2
     with pytest.raises(asyncio.CancelledError):
         await futures[1]
+
+
+async def test_a_database_that_is_away_fails_the_whole_batch_at_once() -> None:
+    sizes: list[int] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        raise DatabaseGone("It is away.")
+
+    batch: Batch[int, int] = Batch(flush)
+    results = await asyncio.gather(*[batch.submit(n) for n in range(50)], return_exceptions=True)
+    assert sizes == [50]
+    assert all(isinstance(result, DatabaseGone) for result in results)
