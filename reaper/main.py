@@ -6,13 +6,12 @@ A sweep that has just run says so in its row, so it does not matter how many rea
 
 import asyncio
 import signal
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 from celery import Celery
-from celery.beat import EmbeddedService
+from celery.beat import EmbeddedService, Scheduler
 
 from reaper.builds import Builds
 from reaper.expiry import expire
@@ -27,6 +26,7 @@ from services.runtimes import make_runtime
 from services.settings import ReaperSettings, Settings
 
 log = structlog.get_logger()
+_OF_THE_HUB = ("cull", "servers")
 
 
 def periods(settings: ReaperSettings) -> dict[str, float]:
@@ -43,8 +43,8 @@ def _beat(app: Celery, every: dict[str, float]) -> EmbeddedService:
         name: {"task": TASKS[HOUSEKEEPING], "schedule": seconds, "args": (name,), "options": {"queue": HOUSEKEEPING, "expires": seconds}}
         for name, seconds in every.items()
     }
-    app.conf.beat_schedule_filename = str(Path(tempfile.mkdtemp(prefix="dockyard-beat-")) / "schedule")
-    beat = EmbeddedService(app, max_interval=5, thread=True)
+    # In memory: when a sweep last ran stands in its row, and a file of beat's own would be left behind by every reaper.
+    beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
     beat.daemon = True
     return beat
 
@@ -54,7 +54,6 @@ async def run(settings: Settings) -> None:
     process = Process(settings, "reaper")
     runtime = make_runtime(settings)
     every = periods(settings.reaper)
-    wanted: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     async with Hub(settings.hub) as hub:
         servers = Servers(process.teller, hub, runtime.spawning, settings.reaper, exclusive=settings.hub.exclusive)
@@ -68,15 +67,17 @@ async def run(settings: Settings) -> None:
         }
         sweeps = Sweeps(process.db, table)
 
+        ask, works = lanes(sweeps, every)
+
         def rung(*names: str) -> None:
-            loop.call_soon_threadsafe(_ask, wanted, names)
+            loop.call_soon_threadsafe(ask, *names)
 
         consumer = Consumer(process.celery, HOUSEKEEPING, rung)
         consumer.start()
         beat = _beat(process.celery, every)
         beat.start()
         tasks: list[asyncio.Task[None]] = [
-            asyncio.create_task(_clock(wanted, every)), asyncio.create_task(_sweeping(sweeps, wanted, every)),
+            asyncio.create_task(_clock(ask, every)), *[asyncio.create_task(work) for work in works],
         ]
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -95,12 +96,24 @@ async def run(settings: Settings) -> None:
         log.info("process_stopped")
 
 
-def _ask(wanted: asyncio.Queue[str], names: tuple[str, ...]) -> None:
-    for name in names:
-        wanted.put_nowait(name)
+def lanes(
+    sweeps: Sweeps, every: dict[str, float],
+) -> tuple[Callable[..., None], list[Coroutine[Any, Any, None]]]:
+    """How sweeps are asked for, by names, and the work that runs them for ever.
+
+    Those that speak to the hub run one after the other beside the rest, so that a hub which does not answer holds up no nudge.
+    """
+    queues: list[asyncio.Queue[str]] = [asyncio.Queue(), asyncio.Queue()]
+
+    def ask(*names: str) -> None:
+        for name in names:
+            if name in every:
+                queues[name in _OF_THE_HUB].put_nowait(name)
+
+    return ask, [_sweeping(sweeps, queue, every) for queue in queues]
 
 
-async def _clock(wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
+async def _clock(ask: Callable[..., None], every: dict[str, float]) -> None:
     """Ask for every sweep at its time, in case that no message does."""
     due = dict.fromkeys(every, 0.0)
     loop = asyncio.get_running_loop()
@@ -109,16 +122,15 @@ async def _clock(wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
         for name, at in due.items():
             if at <= now:
                 due[name] = now + every[name] * 1.5
-                wanted.put_nowait(name)
+                ask(name)
         await asyncio.sleep(1)
 
 
 async def _sweeping(sweeps: Sweeps, wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
     while True:
         name = await wanted.get()
-        if name in every:
-            # A little early is not too early: beat's messages come a period apart, give or take their way.
-            await sweeps.run(name, every[name] * 0.8)
+        # A little early is not too early: beat's messages come a period apart, give or take their way.
+        await sweeps.run(name, every[name] * 0.8)
 
 
 def main(settings: Settings) -> None:
