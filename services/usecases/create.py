@@ -117,15 +117,17 @@ class Creator:
         made = await self._batch.submit(row)
         if made.state is not None:
             return self._created(row, made)
+        refused = made.too_many or made.at_bound
+        if not refused or row["idempotency"]:  # a repeated request asks for no further launch, whatever the bounds say
+            found = await self._db.rows(_EARLIER, {"id": row["id"], "idempotency": row["idempotency"]})
+            if found:
+                return Created(found[0].id, LaunchState(found[0].state), (), repeated=True)
         if made.too_many:
             raise Overloaded(
                 f"There are {self._limits.open_per_client} launches of your address under way. Wait until one of them is ready.", 15)
         if made.at_bound:
             raise Overloaded("Too many launches are under way. Try again in a quarter of a minute.", 15)
-        found = await self._db.rows(_EARLIER, {"id": row["id"], "idempotency": row["idempotency"]})
-        if not found:
-            raise Overloaded("The launch could not be accepted. Try again.", 1)
-        return Created(found[0].id, LaunchState(found[0].state), (), repeated=True)
+        raise Overloaded("The launch could not be accepted. Try again.", 1)
 
     def _created(self, row: Mapping[str, Any], made: sa.Row[Any]) -> Created:
         state = LaunchState(made.state)
