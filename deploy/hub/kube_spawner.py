@@ -40,6 +40,7 @@ os.execvp(command, [command, *sys.argv[1:]])
 _POLL = 0.05  # seconds between two looks at a starting server
 _ABSENT = re.compile(r"not found|manifest unknown|no such image|does not exist|pull access denied|repository .* unknown", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+_AWAY = (aiohttp.ClientError, TimeoutError, OSError)  # no answer of the API server
 _REFLECTORS = asyncio.Lock()
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -113,10 +114,32 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
 
         It gives up for good when the API server is away for a minute, and the hub would be blind from then on.
         """
-        async with _REFLECTORS:
-            found = self.__class__.reflectors.get(self._get_reflector_key(kind))
-            dead = found is not None and (found.watch_task is None or found.watch_task.done())
-            return await super()._start_reflector(kind, reflector_class, replace=replace or dead, **more)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.patience
+        while True:
+            try:
+                async with _REFLECTORS:
+                    found = self.__class__.reflectors.get(self._get_reflector_key(kind))
+                    dead = found is not None and (found.watch_task is None or found.watch_task.done())
+                    return await super()._start_reflector(kind, reflector_class, replace=replace or dead, **more)
+            except _AWAY:
+                if loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(1)
+
+    async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
+        """False, for another try, while the API server is away."""
+        try:
+            return bool(await super()._make_create_pod_request(pod, request_timeout))
+        except _AWAY:
+            return False
+
+    async def _make_delete_pod_request(self, *args: Any) -> bool:
+        """False, for another try, while the API server is away."""
+        try:
+            return bool(await super()._make_delete_pod_request(*args))
+        except _AWAY:
+            return False
 
     def start(self) -> "asyncio.Future[str]":
         """Start the pod; done when the server answers. Fails with `StartFailed`."""
@@ -227,7 +250,7 @@ def configure(c: Any, settings: Settings) -> None:
     spawner.patience = found.server_start
     spawner.start_timeout = int(found.server_start) + 30
     spawner.http_timeout = 30
-    spawner.k8s_api_request_retry_timeout = 60
+    spawner.k8s_api_request_retry_timeout = 300
     spawner.common_labels = {"app": "jupyterhub", "heritage": "jupyterhub"}
     spawner.extra_labels = {
         "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", "app.kubernetes.io/component": "server",
