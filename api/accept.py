@@ -25,6 +25,7 @@ class Asked:
     rebuild: bool = False
     options: Mapping[str, Any] | None = None
     idempotency_key: str = ""
+    counted: bool = True  # against the limit per client
 
 
 def parse(services: ApiServices, provider: str, raw: str) -> Spec:
@@ -51,7 +52,7 @@ async def accept(request: Request, services: ApiServices, spec: Spec, asked: Ask
     new = NewLaunch(
         id=new_id(), spec=spec, caller=f"address:{client}", client=client, origin=request.headers.get("origin", ""),
         launch_host=public_url(request, services.settings.front), options=asked.options or {}, build_only=asked.build_only,
-        rebuild=asked.rebuild, idempotency_key=asked.idempotency_key, resolved=resolved,
+        rebuild=asked.rebuild, idempotency_key=asked.idempotency_key, counted=asked.counted, resolved=resolved,
         image=image_name(services.settings.builds.image_prefix, resolved.slug, resolved.ref) if resolved else "",
     )
     feed = services.fanout.begin(new.id)

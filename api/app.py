@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from api import binder, problems
+from api.build_tokens import BuildTokens
 from api.middleware import around
 from api.openapi import describe
 from api.routes import routers
@@ -25,6 +26,7 @@ VERSION = "0.1.0"
 def make_app(settings: Settings) -> ASGIApp:
     """The whole front door for these settings. Raises `Misconfigured`."""
     secret = Secret(settings.home.secret.get_secret_value())
+    tokens = BuildTokens(settings.front, secret)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -34,6 +36,7 @@ def make_app(settings: Settings) -> ASGIApp:
         app.state.services = ApiServices(
             settings=settings, providers=providers, teller=process.teller, redis=process.redis,
             creator=Creator(process.db, process.bell, settings.limits), fanout=fanout, secret=secret,
+            tokens=tokens,
         )
         fanout.start()
         garbage.settle()

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.accept import START, Asked, accept, parse
+from api.build_tokens import origin_of
 from api.paths import raw_spec
 from api.phases import refusal
 from api.services import ApiServices, services_of
@@ -80,9 +81,12 @@ async def build(request: Request) -> Response:
     if request.method == "HEAD":
         return Response(media_type="text/event-stream")
     build_only = request.query_params.get("build_only", "").lower() == "true"
+    token = request.query_params.get("build_token", "")
+    if token and not services.tokens.valid(token, request.scope["path"].removeprefix("/build/"), origin_of(request.headers)):
+        return OneEvent(refusal(403, "Invalid build token"))
     check_room(services)
     spec = parse(services, provider, raw)
-    _, feed = await accept(request, services, spec, Asked(build_only=build_only))
+    _, feed = await accept(request, services, spec, Asked(build_only=build_only, counted=not token))
     return EventStream(services.fanout, feed, START)
 
 

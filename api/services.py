@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from api.build_tokens import BuildTokens
 from api.metrics import Metrics
 from api.streams import Fanout
 from services.lifecycle import Teller
@@ -28,6 +29,7 @@ class ApiServices:
     creator: Creator
     fanout: Fanout
     secret: Secret
+    tokens: BuildTokens
     metrics: Metrics = field(default_factory=Metrics)
     pace: Pace = field(default_factory=Pace)
     census: Census = field(default_factory=Census)

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from api.accept import Asked, accept, parse
 from api.addresses import opens, server_address, what_opens
 from api.bodies import Launch
+from api.build_tokens import origin_of
 from api.held import checked_id, held
 from api.pages.render import page, part
 from api.pages.story import Story, tell
@@ -75,7 +76,10 @@ async def asked(request: Request) -> Response:
     asking = "Starting." if starts else "This link starts a server with the code of this repository."
     return page(
         request, "launch.html", story=None, build=None, asking=asking, origin="", icon="icon.svg",
-        config=_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts),
+        config={
+            "buildToken": services.tokens.issue(request.scope["path"].removeprefix("/v2/"), origin_of(request.headers)),
+            **_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts),
+        },
         **_frame(services, provider, spec, raw, urlpath),
     )
 

@@ -39,6 +39,7 @@ class NewLaunch:
     build_only: bool = False
     rebuild: bool = False
     idempotency_key: str = ""
+    counted: bool = True  # against `limits.open_per_client`
     resolved: Resolved | None = None  # where the spec is pinned: no request is needed
     image: str = ""  # name of the image of `resolved`
 
@@ -53,20 +54,23 @@ class Created:
     repeated: bool = False
 
 
+_UNCOUNTED = "uncounted:"  # begins the caller of a launch that does not count against its client
 _OPEN = "('waiting', 'resolving', 'building', 'launching')"
 _SQL = sa.text(f"""
 WITH r AS MATERIALIZED (
   SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-    n int, id text, caller text, client text, origin text, launch_host text, idempotency text, provider text, spec text,
+    n int, id text, counted bool, caller text, client text, origin text, launch_host text, idempotency text, provider text, spec text,
     repo text, ref text, options jsonb, build_only bool, rebuild bool, resolved_ref text, resolved_spec text, ref_url text,
     repo_url text, image text)
 ), mine AS (
-  SELECT client, count(*) AS n FROM launch WHERE client IN (SELECT client FROM r) AND state IN {_OPEN} GROUP BY client
+  SELECT client, count(*) AS n FROM launch WHERE client IN (SELECT client FROM r) AND state IN {_OPEN}
+    AND caller NOT LIKE '{_UNCOUNTED}%' GROUP BY client
 ), everybody AS (
   SELECT CASE WHEN :total = 0 THEN 0 ELSE (SELECT count(*) FROM launch WHERE state IN {_OPEN}) END AS n
 ), judged AS MATERIALIZED (
   SELECT r.*, (i.name IS NOT NULL AND NOT r.rebuild) AS known,
-    :per_client > 0 AND coalesce(mine.n, 0) + row_number() OVER (PARTITION BY r.client ORDER BY r.n) > :per_client AS too_many,
+    :per_client > 0 AND r.counted
+      AND coalesce(mine.n, 0) + row_number() OVER (PARTITION BY r.client, r.counted ORDER BY r.n) > :per_client AS too_many,
     :total > 0 AND everybody.n + row_number() OVER (ORDER BY r.n) > :total AS at_bound
   FROM r LEFT JOIN image i ON i.name = r.image AND NOT i.gone LEFT JOIN mine USING (client) CROSS JOIN everybody
 ), made AS (
@@ -161,7 +165,8 @@ def _row(new: NewLaunch) -> dict[str, Any]:
     if new.idempotency_key:
         key = hashlib.sha256(f"{new.caller}\n{new.idempotency_key}".encode()).hexdigest()
     return {
-        "id": new.id, "caller": new.caller, "client": new.client, "origin": new.origin, "launch_host": new.launch_host,
+        "id": new.id, "caller": new.caller if new.counted else _UNCOUNTED + new.caller, "counted": new.counted, "client": new.client,
+        "origin": new.origin, "launch_host": new.launch_host,
         "idempotency": key, "provider": spec.provider, "spec": spec.raw, "repo": spec.repo, "ref": spec.ref,
         "options": dict(new.options), "build_only": new.build_only, "rebuild": new.rebuild,
         "resolved_ref": resolved.ref if resolved else None, "resolved_spec": resolved.spec if resolved else None,

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from api import binder, problems
+from api.build_tokens import BuildTokens
 from api.middleware import around
 from api.openapi import describe
 from api.routes import routers
@@ -43,6 +44,7 @@ class Front:
             settings=settings, providers=make_providers(settings.providers, settings.egress), teller=self.process.teller,
             redis=self.process.redis,
             creator=Creator(self.process.db, self.process.bell, settings.limits), fanout=self.fanout, secret=secret,
+            tokens=BuildTokens(settings.front, secret),
         )
         self.inner = FastAPI(version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
                              redirect_slashes=False)
