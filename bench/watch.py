@@ -40,7 +40,8 @@ class Crowd:
     target: Target
     schedule: Schedule
     watchers: list["Watcher"] = field(default_factory=list)
-    lags: "array[float]" = field(default_factory=lambda: array("f"))  # seconds, of lines made while watching
+    lags: "array[float]" = field(default_factory=lambda: array("f"))  # seconds, of lines made after one's first
+    joined: "array[float]" = field(default_factory=lambda: array("f"))  # seconds from the answer to the first line
     readied: "array[float]" = field(default_factory=lambda: array("f"))  # seconds from the last line to `ready`
     failures: Counter[str] = field(default_factory=Counter)
     open: int = 0
@@ -95,12 +96,12 @@ class Crowd:
 class Watcher(asyncio.Protocol):
     """One connection. `next` is the line that has to come next."""
 
-    __slots__ = ("_crowd", "_opened", "_rest", "_transport", "answered", "end", "good", "last", "next")
+    __slots__ = ("_crowd", "_joined", "_opened", "_rest", "_transport", "answered", "end", "good", "last", "next")
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
         self._rest = b""
-        self._opened = 0.0
+        self._opened = self._joined = 0.0
         self._transport: asyncio.Transport | None = None
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.next = 1
@@ -135,7 +136,10 @@ class Watcher(asyncio.Protocol):
                 self.good = False
             self.next = line + 1
             made = crowd.schedule.made(line)
-            if made > self._opened:
+            if not self._joined:
+                self._joined = now
+                crowd.joined.append(now - max(self._opened, crowd.schedule.made(1)))
+            elif made > self._joined:
                 crowd.lags.append(now - made)
         found = _END.search(data, 0, end)
         if found and not self.end:
