@@ -35,8 +35,8 @@ class Sweeps:
 
     async def run(self, name: str, every: float) -> Findings | None:
         """Run one sweep if it is due and nobody else runs it; what it found, or None."""
-        await self._db.rows(_MAKE, {"name": name})
         try:
+            await self._db.rows(_MAKE, {"name": name})
             # The lock is held by an open transaction while the sweep works on other connections.
             async with self._db.engine.begin() as conn:
                 return await self._locked(conn, name, every)
