@@ -121,15 +121,23 @@ class Fanout:
     async def _reach(self, feed: Feed, watcher: Watcher, start: Position) -> Position:
         """Let the feed come to where a returning watcher is already: it may be new here, or hear later than another replica's.
 
-        A position that never comes is none of ours; such a watcher goes on from where the feed is.
+        A position that never comes is none of ours; such a watcher goes on from where the feed is. The rows are read once:
+        whoever was told of an event was told after its commit.
         """
+        if start <= feed.position:
+            return start
+        await self._fill([feed])
+        asked: Log | None = None
         for _ in range(_TRIES):
+            self._advance(feed)
             if start <= feed.position or watcher.closed:
                 return start
-            await self._fill([feed])
-            self._advance(feed)
-            if start > feed.position:
-                await asyncio.sleep(_PAUSE)
+            if start.event > feed.newest:
+                break
+            if feed.log is not None and feed.log is not asked:
+                asked = feed.log
+                self._read_soon(asked.build)
+            await asyncio.sleep(_PAUSE)
         return min(start, feed.position)
 
     def leave(self, feed: Feed, watcher: Watcher) -> None:

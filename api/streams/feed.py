@@ -84,6 +84,11 @@ class Feed:
             self._next[event.seq] = event
 
     @property
+    def newest(self) -> int:
+        """The number of the last event that has been heard of."""
+        return max(self._next, default=self.event)
+
+    @property
     def unknown(self) -> bool:
         """Whether nothing has been heard of this launch yet."""
         return self.event == 0 and not self._next
