@@ -3,7 +3,8 @@
 It gets no configuration, no credentials, no proxy, no environment but what is listed here, an empty home,
 and one protocol; it connects to the addresses that the egress rule has checked (curl's resolve list for
 HTTP, `HostName` for ssh, the address itself for git://); it follows no redirect (we do, after a check).
-Time, memory and output are bounded, and when the time is over the whole process group goes.
+Time, memory and output are bounded, and when the time is over the whole process group goes. A worker that is root does
+not lend it that: it runs as nobody, wherever nobody can read what it needs.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from services.egress import Address
 from services.egress.addresses import literal
@@ -23,6 +26,7 @@ from services.providers.grammar import GitUrl
 
 _OUTPUT = 4 << 20  # bytes of refs
 _ERRORS = 16 << 10  # bytes of complaints
+_NOBODY = 65534  # the kernel's own id for accounts that it does not know
 _KIBIBYTES = 1 << 20  # of memory: a server may send refs without end, and git keeps them all
 _KEPT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "CURL_CA_BUNDLE")
 _SSH = (
@@ -70,8 +74,12 @@ async def ls_remote(url: GitUrl, patterns: Sequence[str], addresses: Sequence[Ad
 
 async def _asked(url: GitUrl, remote: str, patterns: Sequence[str], addresses: Sequence[Address]) -> Refs:
     home = tempfile.mkdtemp(prefix="dockyard-git-")
+    environment = _environment(url, home)
+    identity = _identity(environment)
     try:
-        code, output, errors = await _run(_command(url, remote, patterns, addresses), _environment(url, home), home)
+        if identity:
+            os.chown(home, _NOBODY, _NOBODY)
+        code, output, errors = await _run(_command(url, remote, patterns, addresses), environment, home, identity)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     if code:
@@ -98,10 +106,29 @@ def _environment(url: GitUrl, home: str) -> dict[str, str]:
     }
 
 
-async def _run(command: list[str], environment: dict[str, str], directory: str) -> tuple[int, str, str]:
+def _identity(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments that start git as nobody; none where we are not root, or where only root can read what git needs."""
+    git = shutil.which("git", path=environment.get("PATH"))
+    needed = [git or "", tempfile.gettempdir(), *(environment[name] for name in _KEPT if name != "PATH" and name in environment)]
+    if os.geteuid() != 0 or not all(_open_to_all(path) for path in needed):
+        return {}
+    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+
+
+def _open_to_all(path: str) -> bool:
+    found = Path(path).absolute()
+    try:
+        return bool(found.stat().st_mode & 0o004) and all(parent.stat().st_mode & 0o001 for parent in found.resolve().parents)
+    except OSError:
+        return False
+
+
+async def _run(
+    command: list[str], environment: dict[str, str], directory: str, identity: Mapping[str, Any],
+) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, cwd=directory, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, start_new_session=True,
+        stderr=asyncio.subprocess.PIPE, start_new_session=True, **identity,
     )
     assert process.stdout is not None
     assert process.stderr is not None

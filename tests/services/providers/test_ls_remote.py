@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import os
 import shutil
 import subprocess
 import tempfile
@@ -208,3 +209,16 @@ async def test_a_flood_of_refs_ends() -> None:
             await ls_remote(url, [], [LOOPBACK], 30)
         found = await ls_remote(url, ["refs/heads/branch-with-a-long-name-59999"], [LOOPBACK], 30)
         assert found.ids == {"refs/heads/branch-with-a-long-name-59999": f"{59999:040x}"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(("mode", "uid"), [(0o755, 65534), (0o700, 0)])
+async def test_git_does_not_speak_to_strangers_as_root_where_it_need_not(monkeypatch: pytest.MonkeyPatch, mode: int, uid: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # open to others, unlike pytest's
+        git = Path(directory) / "git"
+        git.write_text("#!/bin/sh\ntouch written && printf '%040d\\tHEAD\\n' \"$(id -u)\"\n")
+        git.chmod(0o755)
+        Path(directory).chmod(mode)
+        monkeypatch.setenv("PATH", f"{directory}:{os.defpath}")
+        monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+        assert int((await ls_remote(URL, ["HEAD"], [LOOPBACK], 20)).ids["HEAD"]) == uid
