@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from services.settings import RedisSettings
 
+_SILENCE = 6.0  # seconds without a message or an answer to a ping after which a subscription is made anew
 _PAUSE = 0.5  # seconds without another attempt after a failure
 
 
@@ -60,13 +61,18 @@ class Redis:
             pubsub = self._client.pubsub(ignore_subscribe_messages=True)
             try:
                 await pubsub.subscribe(channel)
-                pause = 0.1
+                pause, heard = 0.1, time.monotonic()
                 yield None
                 while True:
-                    message = await pubsub.get_message(timeout=2.0)
-                    self.ok = True
+                    message = await pubsub.get_message(timeout=_SILENCE / 3)
                     if message is not None:
-                        yield message["data"]
+                        self.ok, heard = True, time.monotonic()
+                        if message["type"] == "message":
+                            yield message["data"]
+                    elif time.monotonic() - heard > _SILENCE:
+                        raise TimeoutError  # A connection can die without a word; then nobody answers the pings.
+                    else:
+                        await pubsub.ping()
             except (RedisError, OSError, TimeoutError):
                 self.ok = False
             finally:
