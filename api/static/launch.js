@@ -172,15 +172,29 @@
 
   // --- what can be done -----------------------------------------------------------------------------------------
 
+  // A wish has one key until it is answered: asked again after an answer was lost, be it by a reload, it is the same launch.
+  const keys = {};
+  function key(wish) {
+    try { keys[wish] ??= sessionStorage.getItem(wish) ?? undefined; } catch { /* no storage: then a reload is a new wish */ }
+    keys[wish] ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    try { sessionStorage.setItem(wish, keys[wish]); } catch { /* as above */ }
+    return keys[wish];
+  }
+  function answered(wish) {
+    delete keys[wish];
+    try { sessionStorage.removeItem(wish); } catch { /* as above */ }
+  }
+
   async function start(more = {}) {
+    const body = JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, ...more });
     for (const button of document.querySelectorAll("[data-do]")) button.disabled = true;
     try {
       const response = await fetch(`${base}api/v1/launches`, {
-        method: "POST", headers: { "content-type": "application/json" },
-        body: JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, ...more }),
+        method: "POST", headers: { "content-type": "application/json", "idempotency-key": key(body) }, body,
       });
       const answer = await response.json();
-      if (!response.ok) { refused(answer); return; }
+      if (!response.ok) { refused(answer, more); return; }
+      answered(body);
       id = answer.id;
       history.replaceState(null, "", `${base}launches/${id}`);
       seen = [0, 0]; lines = []; opening = null; view?.clear(); view = null;
@@ -192,10 +206,10 @@
     }
   }
 
-  function refused({ detail, retry_after: wait }) {
+  function refused({ detail, retry_after: wait }, more = {}) {
     tell(detail, wait ? `Trying again in ${wait} seconds.` : "");
     for (const button of document.querySelectorAll("[data-do]")) button.disabled = false;
-    if (wait) setTimeout(start, wait * 1000);
+    if (wait) setTimeout(() => start(more), wait * 1000);
   }
 
   document.addEventListener("submit", (event) => {

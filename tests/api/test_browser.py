@@ -45,6 +45,31 @@ async def test_a_link_of_another_site_asks_for_a_click(live, page):
     await page.wait_for_url(f"**/launches/{await made(live)}")
 
 
+@pytest.mark.parametrize("retry", ["click", "reload"])
+async def test_a_lost_answer_does_not_launch_twice(live, page, retry):
+    keys = []
+
+    async def lose(route):
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            await route.continue_()
+        else:
+            await route.fetch()
+            await route.abort()
+
+    await page.route("**/api/v1/launches", lose)
+    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD"))
+    await playwright.expect(page.locator("#now")).to_have_text("The server does not answer.")
+    launch = await made(live)
+    await (page.reload() if retry == "reload" else page.get_by_role("button", name="Launch").click())
+    await page.wait_for_url(f"**/launches/{launch}")
+    assert await made(live) == launch
+    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD"))  # this is a new wish
+    await page.wait_for_url(lambda url: "/launches/" in url and launch not in url)
+    assert keys[0] == keys[1] != keys[2]
+    assert len(keys[0]) == 32
+
+
 STRANGER = """async ([at, launch]) => {
   const tried = {};
   const attempt = async (name, work) => {
