@@ -4,6 +4,8 @@ Where nobody owns the row the move is made at once. The build of a cancelled lau
 for it; when the last waiter has gone it is given `builds.grace` seconds, in which a new launch of the same image
 takes the cancel back. Once its run is being stopped nothing takes the cancel back, or somebody would join a dead run. """
 
+import contextlib
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +29,10 @@ _CANCELLED = Move(
     values={"target": LaunchTarget.CANCELLED},
 )
 _UNOWNED = frozenset({LaunchState.WAITING, LaunchState.RESOLVING, LaunchState.BUILDING})
+
+
+class _Joined(Exception):
+    """The launch has joined a build between the look at it and its lock."""
 
 
 def _moves(launch: str, reason: StopReason) -> list[Move]:
@@ -60,12 +66,18 @@ async def end_launch(teller: Teller, launch: str, *, grace: float, reason: StopR
             moved = await move_launches(conn, [move])
             if moved:
                 made.append(move)
-                if move.to is LaunchState.CANCELLED and row.build is not None:
-                    await conn.execute(_ABANDON, {"id": row.build, "grace": grace})
+                if move.to is LaunchState.CANCELLED:
+                    if (await conn.execute(_LOOK, {"id": launch})).one().build != row.build:
+                        raise _Joined  # builds are locked before launches
+                    if row.build is not None:
+                        await conn.execute(_ABANDON, {"id": row.build, "grace": grace})
                 return state, moved
         return state, {}
 
-    state, moved = await teller.db.run(work)
+    while True:
+        with contextlib.suppress(_Joined):
+            state, moved = await teller.db.run(work)
+            break
     teller.told(made, moved)
     teller.bell.ring(LAUNCHES if state in (LaunchState.LAUNCHING, LaunchState.READY) else BUILDS)
     return state

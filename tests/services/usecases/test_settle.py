@@ -10,8 +10,8 @@ from services.db import Database
 from services.errors import LeaseLost, NotFound
 from services.events import Wake
 from services.lifecycle import Teller
-from services.lifecycle.builds import Finish, Wanted, finish, give_up
-from services.lifecycle.moves import move_launches
+from services.lifecycle.builds import Finish, Wanted, finish, give_up, join
+from services.lifecycle.moves import Move, move_launches
 from services.names import new_id
 from services.queue import Bell, Redis
 from services.runtimes.base import Presence
@@ -184,3 +184,16 @@ async def test_nothing_takes_back_that_a_build_is_being_stopped(teller: Teller) 
     await end_build(teller, build)
     assert (await rows(teller, "SELECT target FROM build"))[0].target == "ending"
     assert await settle(teller, await resolving(teller), Presence.NO) is Settled.AGAIN
+
+
+async def test_a_launch_that_joins_a_build_while_it_is_cancelled_leaves_no_build_behind(teller: Teller) -> None:
+    one = await resolving(teller)
+    async with teller.db.engine.begin() as conn:
+        build = await join(conn, one.wanted)
+        await move_launches(conn, [Move(one.launch, LaunchState.BUILDING, epoch=0, values={"build": build})])
+        ending = asyncio.create_task(end_launch(teller, one.launch, grace=0))
+        while not (await rows(teller, "SELECT 1 FROM pg_locks WHERE NOT granted")):
+            await asyncio.sleep(0.01)
+    await ending
+    assert (await rows(teller, "SELECT state FROM launch"))[0].state == "cancelled"
+    assert (await rows(teller, "SELECT target FROM build"))[0].target == "cancelled"
