@@ -253,8 +253,7 @@ def configure(c: Any, settings: Settings) -> None:
     spawner.k8s_api_request_retry_timeout = 300
     spawner.common_labels = {"app": "jupyterhub", "heritage": "jupyterhub"}
     spawner.extra_labels = {
-        "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", "app.kubernetes.io/component": "server",
-        "dockyard/instance": found.instance,
+        "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", "dockyard/instance": found.instance,
     }
     spawner.mem_guarantee = quantity(found.server_memory_request) if found.server_memory_request else None
     spawner.mem_limit = quantity(found.server_memory_limit) if found.server_memory_limit else None

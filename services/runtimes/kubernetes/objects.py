@@ -23,8 +23,8 @@ def builds_of(instance: str) -> str:
 
 
 def servers_of(instance: str) -> str:
-    """The selector of all user servers that the chart's hub makes."""
-    return f"{COMPONENT}=server,{INSTANCE}={instance}"
+    """The selector of all user servers that the chart's hub makes; the component's name is KubeSpawner's."""
+    return f"{COMPONENT}=singleuser-server,{INSTANCE}={instance}"
 
 
 def name_of(pod: Object) -> str:

@@ -9,6 +9,7 @@ from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
 from deploy.hub.kube_spawner import DockyardKubeSpawner, configure, quantity, trouble
 from services.hub.models import UserOptions
 from services.hub.verdict import Verdict
+from services.runtimes.kubernetes.objects import servers_of
 from services.settings import load
 
 OPTIONS = UserOptions(
@@ -101,6 +102,14 @@ def test_servers_are_nobody() -> None:
     assert spawner.container_security_context == {"capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
     assert spawner.extra_pod_config["restartPolicy"] == "Never"
     assert spawner.extra_labels["dockyard/instance"] == "dockyard"
+
+
+def test_servers_are_found_by_the_labels_that_kubespawner_writes() -> None:
+    """KubeSpawner's component label wins over ours, so reaper and network policies have to select by it."""
+    spawner = configured().DockyardKubeSpawner
+    written = {**spawner.extra_labels, "app.kubernetes.io/component": DockyardKubeSpawner.component_label.default_value}
+    assert "component_label" not in spawner
+    assert dict(part.split("=") for part in servers_of("dockyard").split(",")).items() <= written.items()
 
 
 class Asked(DockyardKubeSpawner):  # type: ignore[misc]
