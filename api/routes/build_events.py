@@ -40,8 +40,8 @@ class BuildStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the build has ended or the other side has gone."""
-        self._fanout.watchers += 1
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        self._fanout.watchers += 1
         gone = asyncio.create_task(_gone(receive))
         try:
             await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})

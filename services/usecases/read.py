@@ -96,8 +96,10 @@ async def page(
     return [row._asdict() for row in await db.rows(query)]
 
 
-async def log_text(db: Database, build_id: str, after: int, most: int = 100) -> list[tuple[int, int, str]]:
-    """Chunks of a build's log after a line: first and last line, and the lines as stored."""
+async def log_text(db: Database, build_id: str, after: int, most: int = 8) -> list[tuple[int, int, str]]:
+    """Chunks of a build's log after a line: first and last line, and the lines as stored; about 2 MB at most, which a
+    reader that does not read keeps in memory.
+    """
     rows = await db.rows(sa.text("""
         SELECT first, last, body FROM log_chunk WHERE build = :id AND last > :after ORDER BY first LIMIT :most
     """), {"id": build_id, "after": after, "most": most})
