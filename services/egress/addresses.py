@@ -34,8 +34,8 @@ _NEVER: tuple[tuple[Network, str], ...] = tuple(
 )
 
 # IPv6 networks whose last 32 bits are an IPv4 address (NAT64 of RFC 6052 and RFC 8215, IPv4-compatible of
-# RFC 4291).
-_CARRY_LAST = tuple(IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+# RFC 4291, IPv4-translated of RFC 2765).
+_CARRY_LAST = tuple(IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
 
 
 def literal(host: str) -> Address | None:
