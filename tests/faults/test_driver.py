@@ -1,7 +1,5 @@
 """Half a minute of everything that can die, with one seed. `./dockyard bench faults` does the same for longer."""
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +8,6 @@ from tests.faults.driver import Driver
 from tests.faults.site import site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory whose path is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="df-") as found:
-        yield Path(found)
 
 
 async def test_whatever_dies_every_launch_ends_and_nothing_is_left(short: Path) -> None:
