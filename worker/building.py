@@ -44,6 +44,7 @@ class Building:
         if claimed.crashes >= self._settings.crashes:
             await self._runtime.builder.stop(job)
             await self._finish(lease, writer, Exit(ok=False, reason="This build has stopped several workers; it was given up."))
+            await self._runtime.builder.remove(job.handle)
             return
         following = asyncio.create_task(self._follow(lease, job, writer))
         cancelling = asyncio.create_task(self._cancelled(lease))
@@ -133,10 +134,11 @@ class Building:
         if not exit_.ok and exit_.retryable and job.attempt < self._settings.attempts:
             await writer.say(f"{exit_.reason} Trying again.", "unknown")
             await writer.close()
-            await self._runtime.builder.remove(job.handle)
             await retry(self._teller.db, job.id, lease.claimed.epoch, 2.0 ** job.attempt)
             lease.released = True
             log.warning("build_retried", reason=exit_.reason, attempt=job.attempt)
+            # Not before: whoever took over in between would begin this attempt anew, and miss the first lines of it.
+            await self._runtime.builder.remove(job.handle)
             return
         await self._finish(lease, writer, exit_)
         await self._runtime.builder.remove(job.handle)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from services.events import Wake
 from services.lifecycle import Claims, Lease, Teller
 from services.queue import Bell, Redis
 from services.runtimes import make_runtime
+from services.runtimes.fake import FakeBuilds, FakeRuntime
 from services.settings import Settings
 from worker.building import Building
 from worker.main import BUILD
@@ -69,3 +71,35 @@ async def test_a_build_that_waits_for_anothers_environment_keeps_no_place(db: Da
     assert await work(building, db) == "waits"
     states = {row.id: row.state for row in await db.rows(sa.text("SELECT id, state FROM build"))}
     assert states == {"maker": "built", "waits": "built"}
+
+
+class Told(FakeBuilds):
+    """Fake builds that tell where the row stands when a run is removed."""
+
+    def __init__(self, root: Path, db: Database) -> None:
+        super().__init__(root)
+        self._db = db
+        self.removed: list[tuple[str, str, int]] = []
+
+    async def remove(self, handle: str) -> None:
+        row = (await self._db.rows(sa.text("SELECT state, attempt FROM build")))[0]
+        self.removed.append((handle, row.state, row.attempt))
+        await super().remove(handle)
+
+
+@pytest.mark.parametrize(("script", "more", "removed"), [
+    ("crash-1+slow-0", "", ("build-one-1", "queued", 2)),
+    ("slow-0", "crashes = 99", ("build-one-1", "failed", 1)),
+    ("slow-0", "", ("build-one-1", "built", 1)),
+])
+async def test_a_run_is_removed_once_the_row_needs_it_no_more(
+    db: Database, settings: Settings, tmp_path: Path, script: str, more: str, removed: tuple[str, str, int],
+) -> None:
+    redis = Redis(settings.redis)
+    teller, runtime = Teller(db, Wake(redis), Bell(redis, lambda _: None)), FakeRuntime(tmp_path)
+    runtime.builder = told = Told(tmp_path, db)
+    await insert(db, "one", script, more)
+    await work(Building(teller, runtime, settings.builds), db)
+    assert told.removed == [removed]
+    for part in (teller, teller.wake, teller.bell, redis):
+        await part.aclose()
