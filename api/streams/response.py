@@ -19,6 +19,7 @@ HEADERS = [
     (b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
 ]
 _RETRY = b"retry: 1000\n\n"
+_NEVER = 24 * 3600  # seconds
 
 
 class EventStream(Response):
@@ -57,8 +58,13 @@ class EventStream(Response):
 
 
 class OneEvent(Response):
-    """A stream that says one thing and ends: what is refused before a launch begins."""
+    """A stream that says one thing and ends: what is refused before a launch begins.
+
+    An EventSource that nobody closes asks again: when `retry-after` says, otherwise in a day, which is never.
+    """
 
     def __init__(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(body, headers=dict(headers or {}), media_type="text/event-stream")
+        headers = dict(headers or {})
+        pause = int(headers.get("retry-after", _NEVER)) * 1000
+        super().__init__(b"retry: %d\n%b" % (pause, body), headers=headers, media_type="text/event-stream")
         self.headers["cache-control"] = "no-cache"

@@ -127,6 +127,9 @@ async def test_what_a_page_of_ours_asks_for_is_not_counted(narrow):
     assert (await first(narrow))["status_code"] == 429
     assert (await first(narrow, f"?build_token={token}"))["phase"] == "waiting"
     assert (await first(narrow, "?build_token="))["status_code"] == 429
+    async with httpx.AsyncClient() as http:
+        refused = await http.get(narrow.at(f"/build/{LINK}"))
+    assert refused.text.startswith(f"retry: {int(refused.headers['retry-after']) * 1000}\n")
 
 
 async def test_an_invalid_one_is_told_in_an_event(narrow):

@@ -158,3 +158,4 @@ async def test_build_answers_in_events_whatever_happens(http):
     response = await http.post("/build/gh/a/b/HEAD")
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert '"status_code": 405' in response.text
+    assert response.text.startswith("retry: 86400000\ndata: ")  # whoever does not close asks again in a day
