@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import httpx
 import pytest
-import uvicorn
-from starlette.types import ASGIApp
 
 from services.settings import Settings, load
 from tests.api.front import Front
+from tests.listening import Listening
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
@@ -24,29 +23,6 @@ ARGUMENTS = [
 ]
 ADMIN = "the-admin-token-of-the-tests"
 REASON = {"code": "build_failed", "message": "pip could not find a package named 'torchh'.", "hint": "Did you mean torch?"}
-
-
-class Listening:
-    """An app on a free port, in this event loop."""
-
-    def __init__(self, app: ASGIApp, port: int = 0) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        self.server = uvicorn.Server(config)
-        self.port = 0
-
-    async def __aenter__(self) -> "Listening":
-        self.serving = asyncio.create_task(self.server._serve())
-        while not self.server.started:
-            await asyncio.sleep(0.02)
-        self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        await self.serving
-
-    def at(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
 
 
 class Live(Front):
