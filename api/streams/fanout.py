@@ -91,8 +91,12 @@ class Fanout:
             del self._feeds[feed.launch]
         found = feed.log
         feed.leave()
-        if found is not None and not found.feeds:
-            self._logs.pop(found.build, None)
+        self._release(found)
+
+    def _release(self, found: Log | None) -> None:
+        """Let go of a log that nobody follows any more."""
+        if found is not None and not found.feeds and self._logs.get(found.build) is found:
+            del self._logs[found.build]
 
     async def watch(self, feed: Feed, watcher: Watcher, start: Position) -> None:
         """Bring a watcher up to the feed's position and let it live there."""
@@ -192,7 +196,9 @@ class Fanout:
         for start in range(0, len(feeds), 1000):
             await self._fill(feeds[start:start + 1000])
         await self._broadcast(feeds)
-        for build in list(self._logs):
+        for found in list(self._logs.values()):
+            self._release(found)
+        for build in self._logs:
             self._read_soon(build)
 
     async def _fill(self, feeds: list[Feed]) -> None:
@@ -243,7 +249,7 @@ class Fanout:
     def _advance(self, feed: Feed) -> None:
         """Say to the live watchers of one feed everything that can be said."""
         parts: list[bytes] = []
-        before = feed.position
+        before, followed = feed.position, feed.log
         for part in feed.steps(lambda build: self._join(feed, build)):
             if part is None:
                 # The lines are not in memory: everybody is brought up on his own, from where he was.
@@ -253,6 +259,8 @@ class Fanout:
             else:
                 parts.append(part)
             before = feed.position
+        if followed is not feed.log:
+            self._release(followed)
         if feed.log is not None and feed.log.wanted > feed.log.last:
             self._read_soon(feed.log.build)
         self._write(feed, parts)

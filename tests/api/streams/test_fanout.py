@@ -1,7 +1,6 @@
-"""The fan-out on real rows: what a position that nobody was ever told costs, and where its watcher goes on."""
+"""What the fan-out holds on to, and what it lets go."""
 
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -9,36 +8,57 @@ import sqlalchemy as sa
 from api.streams import Fanout, Position
 from api.streams.watcher import Watcher
 from services.db import Database
-from services.events import Kind, NewEvent
-from services.lifecycle.moves import Move, move_launches
+from services.events import Kind, StoredEvent
 from services.queue import Redis
 from services.settings import Settings
-from services.states import LaunchState
-from tests.services.lifecycle.test_moves import insert
 
-LAUNCH = "0123456789abcdef0123456789abcdef"
+LAUNCH = "a" * 32
 
 
-@pytest.mark.parametrize("position", [Position(999_999_999, 0), Position(2, 0)])
-async def test_a_position_that_nobody_was_told_is_found_out_with_few_questions(settings: Settings, position: Position) -> None:
+@pytest.fixture
+async def fanout(settings: Settings) -> AsyncIterator[Fanout]:
     db, redis = Database(settings.database), Redis(settings.redis)
-    fanout = Fanout(db, redis, lambda _: "", 0.0)
-    await insert(db, LAUNCH)
-    await db.run(lambda conn: move_launches(conn, [Move(LAUNCH, LaunchState.RESOLVING, (NewEvent(Kind.RESOLVING),))]))
-    asked, told = [], []
-    sa.event.listen(db.engine.sync_engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        told.append(message["body"])
-
-    feed, watcher = fanout.begin(LAUNCH), Watcher(send, lambda: None)
-    await fanout.watch(feed, watcher, position)
-    assert len(asked) <= 3
-    assert watcher in feed.live
-    await db.run(lambda conn: move_launches(conn, [Move(LAUNCH, LaunchState.FAILED, (NewEvent(Kind.FAILED, {"reason": {}}),))]))
-    await fanout._look()
-    assert f"id: {LAUNCH}.2.0".encode() in b"".join(told)
-    fanout.leave(feed, watcher)
-    await fanout.aclose()
+    await db.rows(sa.text("INSERT INTO log_chunk (build, first, last, body) VALUES ('b', 1, 1, '{}')"))
+    found = Fanout(db, redis, lambda server: "token", 60)
+    yield found
+    await found.aclose()
     await redis.aclose()
     await db.aclose()
+
+
+def event(seq: int, kind: Kind, **data: object) -> StoredEvent:
+    return StoredEvent(LAUNCH, seq, 1.0, kind, "building", data)
+
+
+class Connection:
+    """What a watcher has been sent."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    async def send(self, message: dict[str, bytes]) -> None:
+        self.body += message["body"]
+
+
+async def test_a_log_is_let_go_when_its_build_has_ended_though_watchers_stay(fanout: Fanout) -> None:
+    feed = fanout.begin(LAUNCH, [event(1, Kind.BUILDING, build="b")])
+    connection = Connection()
+    watcher = Watcher(connection.send, lambda: None)
+    await fanout.watch(feed, watcher, Position())
+    assert list(fanout._logs) == ["b"]
+    await fanout._read_logs()
+    feed.offer(event(2, Kind.BUILT, image="i:1", log_end=1))
+    await fanout._broadcast([feed])
+    assert connection.body.count(b"id: ") == 3
+    assert fanout._logs == {}
+    fanout.leave(feed, watcher)
+    assert fanout._feeds == {}
+
+
+async def test_a_log_is_let_go_with_its_last_watcher(fanout: Fanout) -> None:
+    feed = fanout.begin(LAUNCH, [event(1, Kind.BUILDING, build="b")])
+    watcher = Watcher(Connection().send, lambda: None)
+    await fanout.watch(feed, watcher, Position())
+    fanout.leave(feed, watcher)
+    assert fanout._logs == {}
+    assert fanout._feeds == {}
