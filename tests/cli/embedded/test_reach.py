@@ -15,7 +15,7 @@ from cli.embedded.account import Account
 from cli.embedded.reach import open_way
 closed, account = Path(sys.argv[1]), Account("nobody", 65534, 65534)
 wanted = [closed / "inner/checkout", closed / "python"]
-print(open_way(wanted, account), sorted(os.listdir(closed)), os.stat(closed / "private").st_mode & 0o777)
+print(open_way(wanted, account), sorted(os.listdir(closed)), os.stat(closed / "private").st_mode & 0o777, flush=True)
 pid = os.fork()
 if pid == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.queue import BUILDS, Bell, Consumer, Listener, Redis, make_app, sender
+from services.queue import BUILDS, Bell, Consumer, Ear, Listener, Redis, make_app, sender
 from services.queue.app import broker_url
 from services.settings import RedisSettings, Settings
 
@@ -37,9 +37,7 @@ async def test_a_sleeper_gets_a_message_and_who_is_awake_a_hint(redis: Redis) ->
     bell.ring(BUILDS)
     await bell.aclose()
     assert sent.queues == [BUILDS]
-    ear.busy()
-    while not await awake(redis):
-        await asyncio.sleep(0.01)
+    await until_awake(redis, ear)
     ear.rung.clear()
     bell.ring(BUILDS)
     async with asyncio.timeout(5):
@@ -54,6 +52,13 @@ async def ended(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def until_awake(redis: Redis, ear: Ear) -> None:
+    """Let there be work until the sign is up; one piece of it keeps a process awake for a second only."""
+    while not await awake(redis):
+        ear.busy()
+        await asyncio.sleep(0.01)
+
+
 async def awake(redis: Redis) -> bool:
     answer = await redis.pipeline(("EXISTS", redis.key("awake", BUILDS)))
     return bool(answer and answer[0])
@@ -62,9 +67,7 @@ async def awake(redis: Redis) -> bool:
 async def test_who_has_nothing_to_do_falls_asleep_again(redis: Redis) -> None:
     listener = Listener(redis, BUILDS)
     listening = asyncio.create_task(listener.run())
-    listener.ear().busy()
-    while not await awake(redis):
-        await asyncio.sleep(0.01)
+    await until_awake(redis, listener.ear())
     async with asyncio.timeout(10):
         while await awake(redis):
             await asyncio.sleep(0.05)
