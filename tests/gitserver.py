@@ -1,7 +1,9 @@
 """Real git servers on loopback, and repositories made from dictionaries.
 
-    repo = Repo.create(root, "name.git") first = repo.commit({"requirements.txt": "numpy\n", "bin/run":
-    Executable("#!/bin/sh\n"), "old.txt": None}) repo.branch("dev"); repo.tag("v1", message="annotated")
+    repo = Repo.create(root, "name.git")
+    first = repo.commit({"requirements.txt": "numpy\n", "bin/run": Executable("#!/bin/sh\n"), "old.txt": None})
+    repo.branch("dev")
+    repo.tag("v1", message="annotated")
 
     with GitServer(root) as server:            # or: async with
         server.url("name.git")                 # http://127.0.0.1:PORT/name.git
