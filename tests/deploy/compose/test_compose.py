@@ -153,6 +153,8 @@ class Composed:
 def composed(secrets: Path) -> Iterator[Composed]:
     if not compose_here():
         pytest.skip("no docker compose")
+    if why := lab.reason():
+        pytest.skip(why)
     missing = [name for name in (*NAMED.values(), lab.SMALL, lab.BASE) if not lab.docker("images", "-q", name)]
     if missing:
         pytest.skip(f"the engine has no image {', '.join(missing)}")
