@@ -99,7 +99,8 @@ def start(run: Detached) -> None:
         return
     spec: dict[str, Any] = {
         "name": _name(run.directory), "bwrap": run.sandbox.bwrap or str(bubblewrap()), "options": options(run.sandbox, Host.look()),
-        "command": list(run.sandbox.command), "seccomp": seccomp.program().hex(), "uid": run.uid, "nice": run.nice,
+        "command": list(run.sandbox.command), "seccomp": seccomp.program().hex(),
+        "seccomp_uncounted": seccomp.program(segments=False).hex(), "uid": run.uid, "nice": run.nice,
         "log": str(run.log), "limits": asdict(run.limits), "disk": [str(path) for path in run.disk],
     }  # fmt: skip
     _write_spec(run.directory, spec)

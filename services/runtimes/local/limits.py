@@ -2,7 +2,7 @@
 
 Standard library only, because the shim imports it without site-packages. Version 1 hierarchies are used as root; in
 version 2 the nearest ancestor of our own group that is delegated to us (controllers enabled, writable) gets a child.
-Without a group the shim looks twice a second at what is in memory and kills the largest process as the kernel would;
+Without a group the shim looks twice a second at what is in memory, private and shared, and kills the largest process as the kernel would;
 RLIMIT_DATA, at twice the bound (programs reserve more than they use), stops one that is too fast for that.
 
 RLIMIT_NPROC is not set here: it would count every process of the account. `inside` sets it in the sandbox's own user
@@ -206,14 +206,46 @@ def apply_rlimits(*, data: int, files: int, file_bytes: int, cpu_seconds: int) -
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def resident(pids: list[int]) -> dict[int, int]:
-    """Bytes of memory that each process has for itself or shares, by pid; processes that have gone are left out."""
-    page = resource.getpagesize()
+def resident(pids: list[int]) -> tuple[int, dict[int, int]]:
+    """Bytes of memory that these processes hold in all, and what each would give back; those that have gone count nothing.
+
+    What is shared counts once: mapped pages by each process's share of them, files in memory (memfd_create) that are only
+    open by their size. A file that is mapped too is not counted twice, so that a program which splits its memory between the
+    two kinds gets at most twice the bound.
+    """
+    private, mapped, files = 0, 0, dict[tuple[int, int], int]()
     found: dict[int, int] = {}
     for pid in pids:
-        fields = _read(f"/proc/{pid}/statm").split()
-        if len(fields) > 2:
-            found[pid] = (int(fields[1]) - int(fields[2])) * page
+        fields = dict(line.split(":", 1) for line in _read(f"/proc/{pid}/smaps_rollup").splitlines() if ":" in line)
+        shared = _kilobytes(fields.get("Pss_Shmem", ""))
+        if not fields:  # refused, or an old kernel
+            fields = dict(line.split(":", 1) for line in _read(f"/proc/{pid}/status").splitlines() if ":" in line)
+            shared = _kilobytes(fields.get("RssShmem", ""))
+        if not fields:
+            continue
+        own = _kilobytes(fields.get("Pss_Anon", "") or fields.get("RssAnon", ""))
+        held = _memory_files(pid)
+        private, mapped = private + own, mapped + shared
+        files |= held
+        found[pid] = own + max(shared, sum(held.values()))
+    return private + max(mapped, sum(files.values())), found
+
+
+def _kilobytes(field: str) -> int:
+    words = field.split()
+    return int(words[0]) << 10 if words else 0
+
+
+def _memory_files(pid: int) -> dict[tuple[int, int], int]:
+    """The files in memory that a process has open: bytes by device and inode."""
+    found: dict[tuple[int, int], int] = {}
+    directory = f"/proc/{pid}/fd"
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            with suppress(OSError):
+                if os.readlink(f"{directory}/{name}").startswith("/memfd:"):
+                    file = os.stat(f"{directory}/{name}")
+                    found[file.st_dev, file.st_ino] = file.st_blocks * 512
     return found
 
 

@@ -3,7 +3,8 @@
 The list follows what Docker and flatpak deny: calls that open large or old parts of the kernel to a program that has no
 business there. What is denied answers EPERM, as if a privilege were missing, so programs fall back; calls of
 other ABIs answer ENOSYS. Sockets are limited to unix, IPv4, IPv6 and netlink: vsock, for one, knows no namespaces and
-would reach the hypervisor. On a machine whose numbers are not known here there is no filter, and `doctor` says so.
+would reach the hypervisor. Where no control group counts memory, `shmget` is denied too: a segment that nobody has attached
+is in no process's figures. On a machine whose numbers are not known here there is no filter, and `doctor` says so.
 """
 
 import errno
@@ -27,6 +28,7 @@ _NUMBERS = {
         "pivot_root": 155, "quotactl": 179, "reboot": 169, "request_key": 249, "setdomainname": 171, "sethostname": 170,
         "setns": 308, "settimeofday": 164, "swapoff": 168, "swapon": 167, "syslog": 103, "umount2": 166, "unshare": 272,
         "userfaultfd": 323, "uselib": 134, "vhangup": 153, "iopl": 172, "ioperm": 173, "modify_ldt": 154,
+        "shmget": 29,
     },
     _AARCH64: _SHARED | {
         "socket": 198, "acct": 89, "add_key": 217, "bpf": 280, "clock_adjtime": 266, "clock_settime": 112,
@@ -35,7 +37,7 @@ _NUMBERS = {
         "move_pages": 239, "name_to_handle_at": 264, "nfsservctl": 42, "open_by_handle_at": 265, "perf_event_open": 241,
         "pivot_root": 41, "quotactl": 60, "reboot": 142, "request_key": 218, "setdomainname": 162, "sethostname": 161,
         "setns": 268, "settimeofday": 170, "swapoff": 225, "swapon": 224, "syslog": 116, "umount2": 39, "unshare": 97,
-        "userfaultfd": 282, "vhangup": 58,
+        "userfaultfd": 282, "vhangup": 58, "shmget": 194,
     },
 }  # fmt: skip
 _X32 = 0x40000000
@@ -53,18 +55,22 @@ def machine() -> int | None:
 
 
 @cache
-def program() -> bytes:
-    """The filter for this machine as `bwrap --seccomp` reads it; empty where there is none."""
+def program(*, segments: bool = True) -> bytes:
+    """The filter for this machine as `bwrap --seccomp` reads it; empty where there is none.
+
+    `segments` says whether System V shared memory may be made.
+    """
     arch = machine()
-    return b"" if arch is None else assemble(arch)
+    return b"" if arch is None else assemble(arch, segments=segments)
 
 
-def denied(arch: int) -> dict[str, int]:
+def denied(arch: int, *, segments: bool = True) -> dict[str, int]:
     """The calls that answer EPERM whatever their arguments, with their numbers."""
-    return {name: nr for name, nr in _NUMBERS[arch].items() if name not in ("socket", "ioctl")}
+    looked_at = ("socket", "ioctl", "shmget") if segments else ("socket", "ioctl")
+    return {name: nr for name, nr in _NUMBERS[arch].items() if name not in looked_at}
 
 
-def assemble(arch: int) -> bytes:
+def assemble(arch: int, *, segments: bool = True) -> bytes:
     """The filter for one architecture: straight-line comparisons, each followed by its own return."""
     code: list[tuple[int, int, int, int]] = []
 
@@ -74,7 +80,7 @@ def assemble(arch: int) -> bytes:
     code += [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), answer(_ERROR | errno.ENOSYS), (_LOAD, 0, 0, _NR)]
     if arch == _X86_64:
         code += [(_AT_LEAST, 0, 1, _X32), answer(_ERROR | errno.ENOSYS)]
-    for nr in denied(arch).values():
+    for nr in denied(arch, segments=segments).values():
         code += [(_EQUAL, 0, 1, nr), answer(_ERROR | errno.EPERM)]
     numbers = _NUMBERS[arch]
     families = [(_EQUAL, len(FAMILIES) - i, 0, family) for i, family in enumerate(FAMILIES)]

@@ -78,7 +78,8 @@ class Shim:
         """Start bubblewrap with its options, the seccomp filter and a pipe for the output."""
         spec = self.spec
         args = memory_file("options", b"".join(item.encode() + b"\0" for item in spec["options"]))
-        seccomp = memory_file("seccomp", bytes.fromhex(spec["seccomp"])) if spec["seccomp"] else -1
+        program = spec["seccomp" if self.group.memory or not self.limits["memory"] else "seccomp_uncounted"]
+        seccomp = memory_file("seccomp", bytes.fromhex(program)) if program else -1
         self.output, output = os.pipe()
         self.status, status = os.pipe()
         argv = [spec["bwrap"], "--args", str(args), "--json-status-fd", str(status)]
@@ -155,8 +156,8 @@ class Shim:
         if limits["idle"] and now - self.heard > limits["idle"]:
             self.end("idle")
         if limits["memory"] and not self.group.memory:
-            sizes = bounds.resident(bounds.descendants(self.child))
-            if sum(sizes.values()) > limits["memory"]:
+            total, sizes = bounds.resident(bounds.descendants(self.child))
+            if total > limits["memory"] and sizes:
                 self.memory_kills += 1
                 with suppress(OSError):
                     os.kill(max(sizes, key=lambda pid: sizes[pid]), signal.SIGKILL)
