@@ -4,7 +4,6 @@
     containers  what a container is made from, and what the engine says of one
     streams     streams of a blocking client
     order       from a job to a container
-    said        what a build container says
     watch       the limits that the kernel does not bind
     builder     the protocol `Builder`
     content     an image from an environment and one layer of content

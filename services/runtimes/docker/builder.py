@@ -31,7 +31,7 @@ from services.runtimes.docker.order import (
     registry_login,
     volume,
 )
-from services.runtimes.docker.said import Fact, Lines, Reason, read
+from services.runtimes.said import Fact, Lines, Reason, read
 from services.runtimes.docker.watch import Watch
 from services.states import BuildState
 

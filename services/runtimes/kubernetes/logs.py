@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.runtimes.base import LogLine
-from services.runtimes.docker.said import Fact, Reason
-from services.runtimes.docker.said import read as heard
+from services.runtimes.said import Fact, Reason
+from services.runtimes.said import read as heard
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.objects import pods
 from services.runtimes.kubernetes.pods import CONTAINER

@@ -3,7 +3,7 @@
 import pytest
 
 from services.runtimes.base import LogLine
-from services.runtimes.docker.said import Fact, Lines, Reason, read
+from services.runtimes.said import Fact, Lines, Reason, read
 
 
 @pytest.mark.parametrize(("raw", "found"), [
