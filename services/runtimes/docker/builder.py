@@ -31,8 +31,8 @@ from services.runtimes.docker.order import (
     registry_login,
     volume,
 )
-from services.runtimes.said import Fact, Lines, Reason, read
 from services.runtimes.docker.watch import Watch
+from services.runtimes.said import Fact, Lines, Reason, read
 from services.states import BuildState
 
 log = structlog.get_logger()

@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.runtimes.base import LogLine
-from services.runtimes.said import Fact, Reason
-from services.runtimes.said import read as heard
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.objects import pods
 from services.runtimes.kubernetes.pods import CONTAINER
+from services.runtimes.said import Fact, Reason
+from services.runtimes.said import read as heard
 from services.states import BuildState
 
 PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
