@@ -1,4 +1,5 @@
-"""The admin scope: whoever shows the admin token as a bearer, or has shown it to the ops page and got a cookie for it.
+"""The admin scope: whoever shows the admin token as a bearer, or has shown it to the ops page and got a cookie for it; and
+the read scope, for a dashboard: its token reads the lists and can do nothing, so what it is shown holds no id that could.
 
 Tokens are compared in constant time. An empty `auth.admin_token` means that there is no admin. Cookies know
 no ports, and user servers may share our host name; so the cookie is sent below `/ops/` only, where no user
@@ -79,7 +80,20 @@ def is_admin(request: Request) -> bool:
     return request.scope["path"].startswith("/ops") and is_signed_in(request)
 
 
-_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="The setting `auth.admin_token`.")
+_scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="The setting `auth.admin_token`; for lists also `auth.read_token`.")
+
+
+def is_reader(request: Request) -> bool:
+    """Whether the request shows the read token, and not the admin's."""
+    given = bearer(request)
+    token = services_of(request).settings.auth.read_token.get_secret_value()
+    return bool(given) and not is_token(request, given) and _same(given, token)
+
+
+def need_reader(request: Request, _: Annotated[object, Security(_scheme)] = None) -> None:
+    """A dependency, as `need_admin`, of what the read token may see too."""
+    if not is_reader(request):
+        need_admin(request)
 
 
 def need_admin(request: Request, _: Annotated[object, Security(_scheme)] = None) -> None:

@@ -3,9 +3,9 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from api.bodies import Build, Launch, Reason, Server
 from services.errors import BadRequest
@@ -13,6 +13,7 @@ from services.names import server_id
 from services.secrets import Secret
 from services.usecases.read import LaunchView
 
+Row = TypeVar("Row", Launch, Build, Server)
 _ID = re.compile(r"[0-9a-f]{32}")
 _STOPPED = {
     "idle": "The server was stopped because nobody used it.", "max-age": "The server was stopped because its time was over.",
@@ -62,6 +63,15 @@ def server(row: Mapping[str, Any]) -> Server:
         id=row["id"], state=row["state"], image=row["image"], launch=row["launch"], user=row["user_name"],
         started_at=row["started_at"], last_activity=row["last_activity"],
     )
+
+
+def unkeyed(rows: Sequence[Row], secret: Secret) -> list[Row]:
+    """For the read scope: other ids, since whoever knows an id may see, open and stop what has it. The same id each time."""
+    def other(value: str | None) -> str | None:
+        return value and secret.derive("unkeyed", value).hex()[:32]
+
+    return [row.model_copy(update={
+        name: other(getattr(row, name)) for name in ("id", "build", "launch", "user") if hasattr(row, name)}) for row in rows]
 
 
 def cursor(at: datetime, row_id: str) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import shapes
 from api.accept import START, Asked, accept, parse
-from api.admin import need_admin
+from api.admin import is_reader, need_reader
 from api.binder import check_room
 from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
 from api.held import checked_id, held
@@ -65,7 +65,7 @@ def options(front: FrontSettings, urlpath: str, env: dict[str, str]) -> dict[str
     return {**({"urlpath": urlpath.lstrip("/")} if urlpath else {}), **({"env": env} if env else {})}
 
 
-@router.get("", summary="List launches", dependencies=[Depends(need_admin)])
+@router.get("", summary="List launches", dependencies=[Depends(need_reader)])
 async def launches(
     request: Request,
     state: Annotated[str | None, Query(max_length=20, pattern=PLAIN)] = None,
@@ -74,14 +74,21 @@ async def launches(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
 ) -> Page[Launch]:
-    """Everybody's launches, newest first; needs the admin token. Tokens of servers are not shown."""
+    """Everybody's launches, newest first; needs the admin token. Tokens of servers are not shown.
+
+    The read token is shown one part, with ids that are good for nothing else.
+    """
+    services = services_of(request)
     where = {key: value for key, value in (("state", state), ("provider", provider), ("repo", repo)) if value}
     rows = await read.page(
-        services_of(request).teller.db, LaunchRow.__table__, where=where, most=limit + 1,
+        services.teller.db, LaunchRow.__table__, where=where, most=limit + 1,
         before=shapes.read_cursor(cursor) if cursor else None,
     )
+    items = [shapes.launch(row) for row in rows[:limit]]
+    if is_reader(request):
+        return Page(items=shapes.unkeyed(items, services.secret))
     return Page(
-        items=[shapes.launch(row) for row in rows[:limit]],
+        items=items,
         next=shapes.cursor(rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
     )
 

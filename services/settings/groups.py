@@ -129,6 +129,7 @@ class AuthSettings(Group):
 
     group: ClassVar[str] = "auth"
     admin_token: SecretStr = Field(SecretStr(""), description="Bearer token with the admin scope; `up` makes one. Empty: no admin access.")
+    read_token: SecretStr = Field(SecretStr(""), description="Bearer token that reads the lists of launches, builds and servers, without ids that open or stop anything. Empty: none.")
 
 
 class LogSettings(Group):
