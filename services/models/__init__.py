@@ -1,5 +1,6 @@
 """The tables. Rows are stored and stay inside `services`; what is passed around are frozen dataclasses."""
 
+from services.models.operations import Dependency, Outlet, ProcessRow, Sample, Tally
 from services.models.tables import (
     Base,
     Build,
@@ -11,4 +12,6 @@ from services.models.tables import (
     Sweep,
 )
 
-__all__ = ["Base", "Build", "Event", "Image", "Launch", "LogChunk", "Server", "Sweep"]
+__all__ = [
+    "Base", "Build", "Dependency", "Event", "Image", "Launch", "LogChunk", "Outlet", "ProcessRow", "Sample", "Server", "Sweep", "Tally",
+]

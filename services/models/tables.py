@@ -61,6 +61,8 @@ class Launch(Owned, Base):
     repo: Mapped[str] = mapped_column()
     ref: Mapped[str] = mapped_column()
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    subdir: Mapped[str | None] = mapped_column()
+    environment_link: Mapped[str | None] = mapped_column()  # provider/spec of the environment's repository, where it is another
     build_only: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     rebuild: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     rebuilt: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # its image had vanished once
@@ -69,6 +71,7 @@ class Launch(Owned, Base):
     resolved_spec: Mapped[str | None] = mapped_column()
     ref_url: Mapped[str | None] = mapped_column()
     repo_url: Mapped[str | None] = mapped_column()
+    environment_source: Mapped[dict[str, Any] | None] = mapped_column()  # provider, repo_url, commit, ref, spec
     image: Mapped[str | None] = mapped_column()
     build: Mapped[str | None] = mapped_column(ForeignKey("build.id"))
     # What became of it.
@@ -88,6 +91,7 @@ class Launch(Owned, Base):
         Index("launch_waiters", "build", postgresql_where=text("state = 'building'")),
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),
         Index("launch_created", "created_at", "id"),
+        Index("launch_failed", "ended_at", postgresql_where=text("state = 'failed'")),
     )
 
 
@@ -109,6 +113,8 @@ class Build(Owned, Base):
     commit: Mapped[str] = mapped_column()
     ref: Mapped[str] = mapped_column(server_default=text("''"))
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    subdir: Mapped[str | None] = mapped_column()
+    environment_source: Mapped[dict[str, Any] | None] = mapped_column()
     environment: Mapped[str | None] = mapped_column()
     makes_environment: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
@@ -160,6 +166,12 @@ class Event(Base):
     kind: Mapped[str] = mapped_column()
     state: Mapped[str] = mapped_column()
     data: Mapped[dict[str, Any]] = mapped_column()
+    # The transaction that wrote it: whoever reads all events goes by this, since numbers of a sequence are not seen in order.
+    xact: Mapped[int | None] = mapped_column(BigInteger, server_default=text("(pg_current_xact_id()::text)::bigint"))
+
+    __table_args__ = (
+        Index("event_news", "xact", "launch", "seq", postgresql_where=text("xact IS NOT NULL AND kind NOT IN ('progress', 'notice')")),
+    )
 
 
 class LogChunk(Base):
