@@ -26,7 +26,7 @@ def settings_of(server: ApiServer, tmp_path: Path):  # type: ignore[no-untyped-d
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": server.url}}],
+        "clusters": [{"name": "test", "cluster": {"server": str(server.url).rstrip("/")}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "users": [{"name": "test", "user": {"token": "t"}}],
     }))
