@@ -1,12 +1,15 @@
-"""BinderHub's `/build/<provider>/<spec>`: one GET makes a launch and streams it.
+"""BinderHub's `/build/<provider>/<spec>`: one GET makes a launch and streams it; and the stream of a launch that exists.
 
 Every outcome is a 200 with an event stream, since the clients can read nothing else. A reconnecting
 EventSource names its position and is taken back to its own launch, on any replica; so a dropped connection
 never makes a second one.
 
 This is the hot path, so it stands in front of the framework's routing: `Door` takes these paths itself, and a
-launch costs a third less of the api's time than as an ordinary route.
+launch costs a third less of the api's time than as an ordinary route. A watcher of `/api/v1/launches/<id>/events` costs
+less than half of the memory.
 """
+
+import re
 
 import structlog
 from starlette.requests import Request
@@ -15,13 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.accept import START, Asked, accept, parse
 from api.build_tokens import origin_of
+from api.held import checked_id
+from api.layouts import layout_of
 from api.paths import raw_spec
 from api.phases import refusal
 from api.services import ApiServices, services_of
 from api.streams import EventStream, Position
 from api.streams.position import read
 from api.streams.response import OneEvent
-from services.errors import DockyardError, Overloaded
+from services.errors import DockyardError, NotFound, Overloaded
 from services.usecases.read import stream_end
 
 log = structlog.get_logger()
@@ -39,17 +44,37 @@ def _accepts(accept_header: str, strict: bool) -> bool:
     return not strict and "text/html" not in kinds
 
 
+_EVENTS = re.compile(r"/api/v1/launches/([^/]+)/events")
+
+
 class Door:
-    """Answers `/build/<provider>/<spec>`; `app` answers everything else and keeps the services."""
+    """Answers `/build/<provider>/<spec>` and the streams of launches; `app` answers everything else and keeps the services."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. Whatever goes wrong is told in the only form that a client of `/build` reads."""
-        if scope["type"] != "http" or not scope["path"].startswith("/build/") or not raw_spec(scope, "/build/")[0]:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
+        elif scope["path"].startswith("/build/") and raw_spec(scope, "/build/")[0]:
+            await self._build(scope, receive, send)
+        elif scope["method"] == "GET" and (found := _EVENTS.fullmatch(scope["path"])):
+            await self._events(found[1], scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _events(self, launch: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Errors are left to the app, whose route says the same: they are few and need no haste."""
+        request = Request({**scope, "app": self.app}, receive)
+        try:
+            response = await follow(services_of(request), launch, request.headers.get("last-event-id", ""))
+        except DockyardError:
+            await self.app(scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+    async def _build(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request({**scope, "app": self.app}, receive)
         try:
             response = await build(request)
@@ -86,7 +111,8 @@ async def build(request: Request) -> Response:
         return OneEvent(refusal(403, "Invalid build token"))
     check_room(services)
     spec = parse(services, provider, raw)
-    _, feed = await accept(request, services, spec, Asked(build_only=build_only, counted=not token))
+    asked = Asked(build_only=build_only, counted=not token, layout=layout_of(services, request.query_params))
+    _, feed = await accept(request, services, spec, asked)
     return EventStream(services.fanout, feed, START)
 
 
@@ -101,6 +127,23 @@ def _refused(error: DockyardError) -> Response:
         return OneEvent(refusal(None, error.sentence))
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, Overloaded) else {}
     return OneEvent(refusal(error.status, error.sentence), headers)
+
+
+async def follow(services: ApiServices, launch: str, last_event_id: str) -> Response:
+    """The stream of a launch from its begin, or from where a reader of it has been; 204 if there is nothing more to tell.
+
+    Raises `NotFound` and `Overloaded`.
+    """
+    last = read(last_event_id)
+    start = last[1] if last is not None and last[0] == launch else START
+    if not services.fanout.goes_on(launch):
+        end = await stream_end(services.teller.db, checked_id(launch, "launch"))
+        if end is None:
+            raise NotFound("There is no such launch. It may have expired; start a new one.")
+        if end and start.event >= end:
+            return Response(status_code=204)
+    check_room(services)
+    return EventStream(services.fanout, services.fanout.begin(launch), start)
 
 
 async def resume(services: ApiServices, launch: str, start: Position) -> Response:

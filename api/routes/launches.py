@@ -5,16 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import shapes
-from api.accept import START, Asked, accept, parse
+from api.accept import Asked, accept, parse
 from api.admin import is_reader, need_reader
-from api.binder import check_room
+from api.binder import follow
 from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
 from api.held import checked_id, held
 from api.reading import link_of_text
 from api.services import services_of
-from api.streams import EventStream
-from api.streams.position import read as read_position
-from services.errors import BadRequest, NotFound
+from services.errors import BadRequest
 from services.models import Launch as LaunchRow
 from services.settings import FrontSettings
 from services.usecases import read
@@ -123,13 +121,4 @@ async def events(
     The `id` of an event is `<launch>.<event>.<line>`; a reader who names the last one it has seen misses
     nothing.
     """
-    services = services_of(request)
-    end = await read.stream_end(services.teller.db, checked_id(launch_id, "launch"))
-    if end is None:
-        raise NotFound("There is no such launch. It may have expired; start a new one.")
-    last = read_position(last_event_id)
-    start = last[1] if last is not None and last[0] == launch_id else START
-    if end and start.event >= end:
-        return Response(status_code=204)
-    check_room(services)
-    return EventStream(services.fanout, services.fanout.begin(launch_id), start)
+    return await follow(services_of(request), launch_id, last_event_id)

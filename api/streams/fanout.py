@@ -26,6 +26,7 @@ _YIELD = 200  # watchers written to before other tasks run
 _KEEPALIVE = 20.0  # seconds; clients and proxies give up after 30 or more
 _POLL = 1.0
 _PAUSE, _TRIES = 0.05, 100  # seconds, and how often, that a returning watcher waits for its feed
+_CHUNKS = 64  # read at a time: 16 MB of hostile logs
 _POLLS_WITH_WAKE = 5  # with wake-ups, every fifth poll looks at the rows
 
 
@@ -108,7 +109,7 @@ class Fanout:
             start = await self._reach(feed, watcher, start)
             while start != feed.position and not watcher.closed:
                 stop = feed.position
-                async for block in history(self._db, feed.launch, start, stop, self._token):
+                async for block in history(self._db, feed.launch, start, stop, self._token, feed.recall(start)):
                     await watcher.write(block)
                 start = stop
         except (TimeoutError, OSError, DockyardError):
@@ -126,8 +127,7 @@ class Fanout:
         """Let the feed come to where a returning watcher is already: it may be new here, or hear later than another replica's.
 
         A position that never comes is none of ours; such a watcher goes on from where the feed is. The rows are read once:
-        whoever was told of an event was told after its commit.
-        """
+        whoever was told of an event was told after its commit. """
         if start <= feed.position:
             return start
         await self._fill([feed])
@@ -226,11 +226,11 @@ class Fanout:
 
     async def _read(self, wanted: dict[str, Log]) -> None:
         while True:
-            found = list(await chunks_after(self._db, {build: item.last for build, item in wanted.items()}))
+            found = list(await chunks_after(self._db, {build: item.last for build, item in wanted.items()}, _CHUNKS))
             for build, chunk in found:
                 wanted[build].add(chunk)
             await self._broadcast({feed for build in {build for build, _ in found} for feed in wanted[build].feeds})
-            if len(found) < 1000:
+            if len(found) < _CHUNKS:
                 return
 
     # -- sending ---------------------------------------------------------------------------------------------
@@ -283,6 +283,10 @@ class Fanout:
         live, feed.live = feed.live, set()
         for watcher in live:
             self._spawn(self.watch(feed, watcher, start))
+
+    def goes_on(self, launch: str) -> bool:
+        """Whether this process knows that the stream of a launch has not ended, and so that there is such a launch."""
+        return (feed := self._feeds.get(launch)) is not None and feed.event > 0 and not feed.ended
 
     async def _keep_alive(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from api.phases import encode
 from api.streams.position import Position
+from api.streams.replay import Said, between
 from api.streams.rows import PLACE, Chunk
 from api.streams.watcher import Watcher
 from services.events import ENDS_STREAM, Kind, StoredEvent
@@ -72,6 +73,8 @@ class Feed:
         self.behind: set[Watcher] = set()  # watchers that are being brought up
         self._token = token
         self._next: dict[int, StoredEvent] = {}
+        self._past: list[StoredEvent] = []  # all that have been said
+        self._recalled: tuple[Position, Position, bytes] | None = None
 
     @property
     def position(self) -> Position:
@@ -117,7 +120,7 @@ class Feed:
                         lines = self.log.between(self.line, end)
                         # The position moves with the lines: whoever is brought up asks for it while this generator
                         # rests.
-                        self.line = end
+                        self.line, self._recalled = end, None
                         if lines is None or len(lines) > _LIVE:
                             yield None
                         else:
@@ -127,8 +130,32 @@ class Feed:
             del self._next[event.seq]
             yield self._say(event, join)
 
+    def recall(self, start: Position) -> bytes | None:
+        """Everything after `start` up to where the feed is, made once for all who come at the same moment; None if part of it
+        is not in memory.
+        """
+        stop = self.position
+        if self._recalled is not None and self._recalled[:2] == (start, stop):
+            return self._recalled[2]
+        out: list[bytes] = []
+        for part in between(self._past, start, stop):
+            if isinstance(part, Said):
+                out.append(encode(part.event, part.line, self._token))
+                continue
+            known = self.log is not None and self.log.build == part.build
+            lines = self.log.between(part.after, part.through) if known and self.log is not None else None
+            if lines is None:
+                return None
+            out.append(lines.replace(PLACE, part.place))
+        found = b"".join(out)
+        if len(found) <= _LIVE:
+            self._recalled = (start, stop, found)
+        return found
+
     def _say(self, event: StoredEvent, join: Callable[[str], Log]) -> bytes:
         self.event = event.seq
+        self._past.append(event)
+        self._recalled = None
         if event.kind == Kind.BUILDING:
             self.line = 0
             self.leave()

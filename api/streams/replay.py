@@ -1,6 +1,7 @@
-"""The past of a stream, from the database, for a watcher that comes late or back."""
+"""The past of a stream, for a watcher that comes late or back: out of memory where it is all there, otherwise from the database."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from api.phases import encode
 from api.streams.position import Position
@@ -8,28 +9,44 @@ from api.streams.rows import PLACE, chunks_after, events_after
 from services.db import Database
 from services.events import Kind, StoredEvent
 
+_BLOCK = 256 << 10  # bytes that are given to a connection at a time
 
-async def history(
-    db: Database, launch: str, start: Position, stop: Position, token: Callable[[str], str],
-) -> AsyncIterator[bytes]:
-    """Everything after `start` through `stop`, in blocks, in the order of the live stream."""
-    build, line = "", 0
-    for event in await events_after(db, {launch: 0}):
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event; `line` is the number of the last log line before it."""
+
+    event: StoredEvent
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a build's log after one through another; `place` stands before their numbers in their ids."""
+
+    build: str
+    after: int
+    through: int
+    place: bytes
+
+
+def between(events: Iterable[StoredEvent], start: Position, stop: Position) -> Iterator[Said | Lines]:
+    """What comes after `start` through `stop`, in the order of the live stream; `events` are those from the first one on."""
+    build, line, launch = "", 0, ""
+    for event in events:
         if event.seq > stop.event:
             break
-        end = event.data.get("log_end")
+        launch, end = event.launch, event.data.get("log_end")
         if event.seq > start.event:
             if build and end is not None:
-                async for block in lines(db, build, line, end, f"{launch}.{event.seq - 1}"):
-                    yield block
+                yield Lines(build, line, end, b"%b.%d" % (launch.encode(), event.seq - 1))
                 line = end
             if event.kind == Kind.BUILDING:
                 line = 0
-            yield encode(event, line, token)
+            yield Said(event, line)
         build, line = _after(event, build, line, start)
     if build:
-        async for block in lines(db, build, line, stop.line, f"{launch}.{stop.event}"):
-            yield block
+        yield Lines(build, line, stop.line, b"%b.%d" % (launch.encode(), stop.event))
 
 
 def _after(event: StoredEvent, build: str, line: int, start: Position) -> tuple[str, int]:
@@ -41,15 +58,31 @@ def _after(event: StoredEvent, build: str, line: int, start: Position) -> tuple[
     return build, start.line if event.seq == start.event else line
 
 
-async def lines(db: Database, build: str, line: int, end: int, place: str) -> AsyncIterator[bytes]:
-    """Lines after `line` through `end`, in blocks."""
-    while line < end:
-        found = list(await chunks_after(db, {build: line}, most=50))
+async def history(
+    db: Database, launch: str, start: Position, stop: Position, token: Callable[[str], str], known: bytes | None = None,
+) -> AsyncIterator[bytes]:
+    """Everything after `start` through `stop`, in blocks: of `known`, where it is in memory, otherwise from the database."""
+    if known is not None:
+        for at in range(0, len(known), _BLOCK):
+            yield known[at:at + _BLOCK]
+        return
+    for part in between(await events_after(db, {launch: 0}), start, stop):
+        if isinstance(part, Said):
+            yield encode(part.event, part.line, token)
+        else:
+            async for block in _lines(db, part):
+                yield block
+
+
+async def _lines(db: Database, wanted: Lines) -> AsyncIterator[bytes]:
+    line = wanted.after
+    while line < wanted.through:
+        found = list(await chunks_after(db, {wanted.build: line}, most=50))
         if not found:
             return
         for _, chunk in found:
-            if chunk.first > end:
+            if chunk.first > wanted.through:
                 return
-            part = chunk.until(end)
-            yield part.after(line).replace(PLACE, place.encode())
+            part = chunk.until(wanted.through)
+            yield part.after(line).replace(PLACE, wanted.place)
             line = part.last

@@ -54,7 +54,7 @@ async def events_after(db: Database, cursors: Mapping[str, int]) -> list[StoredE
     return [StoredEvent(row.launch, row.seq, row.at, row.kind, row.state, row.data) for row in rows]
 
 
-async def chunks_after(db: Database, cursors: Mapping[str, int], most: int = 1000) -> Iterable[tuple[str, Chunk]]:
+async def chunks_after(db: Database, cursors: Mapping[str, int], most: int) -> Iterable[tuple[str, Chunk]]:
     """New chunks of many logs in one query, in order; up to `most`, so ask again until none come."""
     rows = await db.rows(_CHUNKS, {"ids": list(cursors), "lines": list(cursors.values()), "most": most})
     return [(row.build, Chunk.of(row.first, row.last, row.body)) for row in rows]

@@ -87,6 +87,27 @@ def test_a_second_build_counts_its_lines_from_one() -> None:
     assert driver.run() == ["1.0", "1.1", "1.2", "2.2", "3.0", "3.1", "3.2"]
 
 
+def test_who_comes_late_is_told_the_same_out_of_memory() -> None:
+    driver = Driver()
+    driver.feed.offer(event(1, Kind.WAITING))
+    driver.feed.offer(event(2, Kind.BUILDING, build="b"))
+    driver.log.add(chunk(1, 30))
+    driver.run()
+    told = driver.said
+    for number in (0, 1, 2, 3, 17, 32):
+        at = [found.end() for found in re.finditer(rb"\n\n", b"\n\n" + told)][number] - 2
+        start = Position() if number == 0 else read(re.findall(r"id: (\S+)", told[:at].decode())[-1])[1]
+        assert driver.feed.recall(start) == told[at:]
+        assert driver.feed.recall(start) is driver.feed.recall(start)
+    driver.log.add(chunk(31, 32))
+    driver.run()
+    assert driver.feed.recall(Position()) == driver.said
+    driver.feed.offer(event(3, Kind.BUILT, image="i:1", log_end=32))
+    driver.run()
+    assert driver.feed.recall(Position()) is None  # the log has been let go of
+    assert driver.feed.recall(Position(3, 32)) == b""
+
+
 def test_a_log_forgets_its_oldest_chunks_and_says_so() -> None:
     log = Log("b")
     body = "\n".join(json.dumps({"phase": "building", "message": "x" * 100_000}) for _ in range(10))
