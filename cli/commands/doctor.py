@@ -1,15 +1,19 @@
 """`dockyard doctor`: what this machine can run, tried and not guessed, and what to install for the rest."""
 
+import asyncio
+import contextlib
 import os
+import re
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import services.settings
 from cli.embedded.account import service_account
 from cli.embedded.home import default_path
 from cli.embedded.node import system_node
@@ -122,9 +126,7 @@ def limits() -> Finding:
 
 def others() -> Iterator[Finding]:
     """Docker, Kubernetes, a browser for the tests."""
-    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    reached = not address.startswith("unix://") or _listens(address.removeprefix("unix://"))
-    yield Finding(reached, f"Docker engine at {address}" if reached else f"no Docker engine at {address} (for --runtime docker)")
+    yield from engine()
     cluster = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
     there = all(Path(name).exists() for name in cluster.split(os.pathsep))
     said = f"Kubernetes configuration {cluster}" if there else "no Kubernetes configuration (for --runtime kubernetes)"
@@ -135,11 +137,65 @@ def others() -> Iterator[Finding]:
     yield Finding(browser is not None, said)
 
 
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(2)
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
+def engine() -> Iterator[Finding]:
+    """The Docker engine, and what builds and servers on it depend on."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        name = services.settings.load().docker.build_image
+        found, has_image = asyncio.run(_asked(name))
+    except DockyardError as error:
+        yield Finding(False, f"no Docker engine for --runtime docker at {address}: {error.sentence}")
+        return
+    yield Finding(True, f"Docker engine {found.get('ServerVersion', '?')} at {address}")
+    bound = all(found.get(key) for key in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"))
+    said = "the engine binds memory, CPU and processes of containers"
+    yield Finding(bound, said if bound else "the engine cannot bind memory, CPU or processes here: it lacks the control groups")
+    yield quota(found)
+    yield plugin("buildx", "the build image is made with it")
+    yield plugin("compose", "for docker-compose.yml")
+    said = f"image {name} for builds" if has_image else f"no image for builds: docker buildx build -t {name} -f deploy/build/Dockerfile ."
+    yield Finding(has_image, said)
+
+
+async def _asked(image: str) -> tuple[dict[str, Any], bool]:
+    from services.runtimes.docker.engine import Engine
+
+    found = Engine(services.settings.load().docker.host)
+    try:
+        return await found.version(), await found.image(image) is not None
+    finally:
+        await found.aclose()
+
+
+def quota(found: dict[str, Any]) -> Finding:
+    """Whether the storage driver can bound the disk of a server: overlay2 on xfs with pquota, btrfs, zfs, devicemapper."""
+    driver = str(found.get("Driver", "?"))
+    status = {str(key): str(value) for key, value in found.get("DriverStatus") or ()}
+    backing = status.get("Backing Filesystem", "?")
+    if driver in ("btrfs", "zfs", "devicemapper"):
+        return Finding(True, f"disk of servers can be bound (docker.server_bytes): storage driver {driver}")
+    if driver == "overlay2" and backing == "xfs" and _quotas(str(found.get("DockerRootDir", ""))):
+        return Finding(True, "disk of servers can be bound (docker.server_bytes): overlay2 on xfs with pquota")
+    return Finding(False, f"no disk quota for servers: {driver} on {backing}; leave docker.server_bytes at 0, or put the engine's "
+                          "directory on xfs mounted with pquota. Builds are watched and need none")
+
+
+def _quotas(directory: str) -> bool:
+    """Whether the file system of a directory of this machine is mounted with project quotas."""
+    best, options = "", ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, place, _, found, *_ = line.split()
+            if (directory == place or directory.startswith(place.rstrip("/") + "/")) and len(place) > len(best):
+                best, options = place, found
+    return bool({"pquota", "prjquota"} & set(options.split(",")))
+
+
+def plugin(name: str, use: str) -> Finding:
+    """A part of the command `docker`."""
+    try:
+        done = subprocess.run(["docker", name, "version"], capture_output=True, text=True, check=False, timeout=10)
+        version = re.search(r"v?\d+\.\d+[\w.+-]*", done.stdout) if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired):
+        version = None
+    return Finding(version is not None, f"docker {name} {version[0]}" if version else f"no docker {name} ({use}): install docker-{name}")
