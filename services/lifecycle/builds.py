@@ -17,6 +17,7 @@ from services.db import Database
 from services.errors import LeaseLost
 from services.events import Kind, NewEvent
 from services.lifecycle.moves import Move
+from services.lifecycle.tally import count_build
 from services.names import new_id
 from services.states import BUILD_FROM, BuildState, LaunchState
 
@@ -124,6 +125,7 @@ async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> 
     })).one_or_none()
     if row is None:
         raise LeaseLost(f"build {build[:12]} has another owner, or is wanted again")
+    await count_build(conn, build)
     if end.state is BuildState.BUILT:
         await conn.execute(_KNOWN, {"name": row.image, "build": build, "environment": row.environment})
     waiters = (await conn.execute(_WAITERS, {"id": build})).all()
