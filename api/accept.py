@@ -13,7 +13,8 @@ from api.streams import Position
 from api.streams.feed import Feed
 from services.errors import Refused, UnknownProvider
 from services.names import image_name, new_id
-from services.providers.base import Spec
+from services.providers.base import Resolved, Spec
+from services.providers.layout import WHOLE, Layout, identity, source
 from services.usecases.create import Created, NewLaunch
 
 
@@ -26,6 +27,7 @@ class Asked:
     options: Mapping[str, Any] | None = None
     idempotency_key: str = ""
     counted: bool = True  # against the limit per client
+    layout: Layout = WHOLE
 
 
 def parse(services: ApiServices, provider: str, raw: str) -> Spec:
@@ -46,14 +48,15 @@ def client_of(request: Request) -> str:
 
 async def accept(request: Request, services: ApiServices, spec: Spec, asked: Asked) -> tuple[Created, Feed]:
     """Make the launch; its feed listens from before it exists."""
-    provider = services.providers[spec.provider]
-    resolved = provider.pinned(spec)
+    resolved, kept = _pinned(services, spec, asked.layout)
     client = client_of(request)
     new = NewLaunch(
         id=new_id(), spec=spec, caller=f"address:{client}", client=client, origin=request.headers.get("origin", ""),
         launch_host=public_url(request, services.settings.front), options=asked.options or {}, build_only=asked.build_only,
-        rebuild=asked.rebuild, idempotency_key=asked.idempotency_key, counted=asked.counted, resolved=resolved,
-        image=image_name(services.settings.builds.image_prefix, resolved.slug, resolved.ref) if resolved else "",
+        rebuild=asked.rebuild, idempotency_key=asked.idempotency_key, counted=asked.counted, layout=asked.layout,
+        resolved=resolved, environment_source=kept, image=image_name(
+            services.settings.builds.image_prefix, resolved.slug, resolved.ref, subdir=asked.layout.subdir, environment=identity(kept),
+        ) if resolved else "",
     )
     feed = services.fanout.begin(new.id)
     services.metrics.accepted(new.id, spec.provider)
@@ -71,6 +74,15 @@ async def accept(request: Request, services: ApiServices, spec: Spec, asked: Ask
         feed.offer(event)
         services.metrics.heard(event)
     return created, feed
+
+
+def _pinned(services: ApiServices, spec: Spec, layout: Layout) -> tuple[Resolved | None, dict[str, str] | None]:
+    """What a launch means where no request is needed to know it: the commit, and that of the environment's repository."""
+    resolved = services.providers[spec.provider].pinned(spec)
+    if resolved is None or layout.environment is None:
+        return resolved, None
+    apart = services.providers[layout.environment.provider].pinned(layout.environment)
+    return (resolved, source(layout.environment.provider, apart)) if apart else (None, None)
 
 
 START = Position()

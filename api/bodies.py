@@ -50,6 +50,13 @@ class NewLaunch(BaseModel):
     spec: str | None = Field(
         default=None, min_length=1, max_length=4000, pattern=PLAIN, description="What follows the prefix, still quoted.",
     )
+    subdir: str = Field(
+        default="", max_length=500, pattern=PLAIN, description="Directory of the repository that is built instead of all of it.",
+    )
+    environment: str = Field(
+        default="", max_length=4000, pattern=PLAIN, examples=["gh/binder-examples/requirements/HEAD"],
+        description="Another repository that the environment is made of, as provider/spec or as a link; this one is the content.",
+    )
     build_only: bool = Field(default=False, description="End with the image; start no server.")
     rebuild: bool = Field(default=False, description="Build even if the image exists, without any cache.")
     urlpath: Annotated[str, Field(max_length=4000, pattern=PLAIN)] = Field(default="", description="What to open in the server.")
@@ -81,6 +88,9 @@ class Launch(Body):
     resolved_ref: str | None = Field(default=None, description="The commit it stands for, once known.", examples=[_COMMIT])
     ref_url: str | None = Field(default=None, description="Where a person can look at this commit.")
     repo_url: str | None = Field(default=None, description="What is fetched; without credentials.")
+    subdir: str = Field(default="", description="Directory of the repository that is built.")
+    environment: str = Field(default="", description="provider/spec of the repository that the environment is of, where it is another.")
+    environment_ref: str | None = Field(default=None, description="That repository's commit, once known.", examples=[_COMMIT])
     image: str | None = None
     build: str | None = Field(default=None, description="Id of the build it waits or waited for.")
     build_state: str | None = Field(default=None, description="Where that build stands.")
@@ -166,6 +176,8 @@ class Link(Body):
     note: str = Field(default="", description="A sentence for the user, where the link could be read in two ways.")
     spec: str = Field(description="For POST /api/v1/launches.", examples=["norvig/pytudes/main"])
     urlpath: str = Field(default="", description="For POST /api/v1/launches.")
+    subdir: str = Field(default="", description="For POST /api/v1/launches, as the next.")
+    environment: str = ""
     launch: str = Field(description="The launch page, from the root of this server.")
     page: str = Field(description="The launch page's whole address, to share.")
     badges: Badges

@@ -12,8 +12,10 @@ from fastapi import Request
 from api.accept import parse
 from api.addresses import public_url
 from api.bodies import Badges, Link
+from api.layouts import layout_of
 from api.services import services_of
 from services.errors import BadRequest, UnknownProvider
+from services.providers import layout as layouts
 from services.providers.links import read_link
 
 _ALT = "Launch on Dockyard"
@@ -23,10 +25,12 @@ def link_of_text(request: Request, text: str) -> Link:
     """What a pasted link means; raises `BadRequest` with a sentence for what cannot be understood."""
     found = read_link(text, services_of(request).providers)
     path = found.file or (f"{found.directory.rstrip('/')}/" if found.directory else "") or _path_of(found.urlpath.lstrip("/"))
-    return _shared(request, found.provider, found.spec, found.repo, found.ref, path, found.note)
+    return _shared(request, found.provider, found.spec, found.repo, found.ref, path, found.note, found.subdir, found.environment)
 
 
-def link_of_parts(request: Request, provider: str, repo: str, ref: str, path: str) -> Link:
+def link_of_parts(
+    request: Request, provider: str, repo: str, ref: str, path: str, subdir: str = "", environment: str = "",
+) -> Link:
     """A link made of its parts, by the rules of `/api/repoproviders`."""
     found = services_of(request).providers.get(provider)
     if found is None:
@@ -37,21 +41,26 @@ def link_of_parts(request: Request, provider: str, repo: str, ref: str, path: st
     spec = quote(repo, safe="" if display["repo"].get("urlEncode") else "/").strip("/")
     if display["ref"].get("enabled"):
         spec = f"{spec}/{quote(ref or display['ref'].get('default') or 'HEAD', safe='/')}"
-    return _shared(request, provider, spec, repo, ref, path)
+    return _shared(request, provider, spec, repo, ref, path, subdir=subdir, environment=environment)
 
 
-def _shared(request: Request, provider: str, spec: str, repo: str, ref: str, path: str, note: str = "") -> Link:
+def _shared(
+    request: Request, provider: str, spec: str, repo: str, ref: str, path: str, note: str = "", subdir: str = "", environment: str = "",
+) -> Link:
     """A link with everything that shares it; raises what `parse` raises for a spec that is wrong."""
     services = services_of(request)
     parse(services, provider, spec)
+    layout = layout_of(services, {"subdir": subdir, "environment": environment})
     urlpath = _opens(path)
     query = {"labpath": path} if urlpath.startswith("doc/tree/") else {"urlpath": urlpath} if urlpath else {}
+    query = {**layouts.query(layout.subdir, layout.environment_link), **query}
     below = f"v2/{provider}/{spec}" + (f"?{urlencode(query, quote_via=quote, safe='/')}" if query else "")
     public = public_url(request, services.settings.front)
     page, badge = public + below, public + "badge_logo.svg"
     return Link(
         provider=provider, repo=repo, ref="" if ref == "HEAD" else ref, path=path, spec=spec, urlpath=urlpath, note=note,
-        launch=services.settings.front.base_url + below, page=page, badges=Badges(
+        subdir=layout.subdir, environment=layout.environment_link, launch=services.settings.front.base_url + below, page=page,
+        badges=Badges(
             markdown=f"[![{_ALT}]({badge})]({page})", rst=f".. image:: {badge}\n   :target: {page}\n   :alt: {_ALT}",
             html=f'<a href="{page}"><img src="{badge}" alt="{_ALT}"></a>',
         ),

@@ -36,7 +36,9 @@ def launch(row: Mapping[str, Any], **more: Any) -> Launch:
     """A launch without what opens its server: for lists."""
     options = row["options"] or {}
     return Launch(
-        **{key: row[key] for key in _LAUNCH}, urlpath=str(options.get("urlpath") or ""), reason=_reason(row), **more,
+        **{key: row[key] for key in _LAUNCH}, subdir=row["subdir"] or "", environment=row["environment_link"] or "",
+        environment_ref=(row["environment_source"] or {}).get("commit"), urlpath=str(options.get("urlpath") or ""),
+        reason=_reason(row), **more,
     )
 
 

@@ -27,6 +27,8 @@ def create_launch(
     rebuild: bool = False,
     env: Mapping[str, str] | None = None,
     urlpath: str | None = None,
+    subdir: str | None = None,
+    environment: str | None = None,
     idempotency_key: str | None = None,
 ) -> Talk[Any, Launch]:
     """Ask for a launch, by a link as people paste it or by provider and spec; returns at once with its id.
@@ -39,6 +41,8 @@ def create_launch(
         rebuild: make the image even if it exists, without any cache.
         env: variables for the server, of those that the service allows.
         urlpath: what to open in the server, such as "lab/tree/index.ipynb".
+        subdir: directory of the repository that is built instead of all of it.
+        environment: repository that the environment is made of instead, as provider/spec or as a link.
         idempotency_key: the same key gives the same launch; one is made when there is none.
 
     """
@@ -46,6 +50,7 @@ def create_launch(
         raise ValueError("Give either a link, or a provider and a spec.")
     body: dict[str, Any] = {"link": link} if link is not None else {"provider": provider, "spec": spec}
     options = {"build_only": build_only, "rebuild": rebuild, "env": dict(env or {}), "urlpath": urlpath}
+    options |= {"subdir": subdir, "environment": environment}
     body |= {key: value for key, value in options.items() if value}
     headers = {"idempotency-key": idempotency_key or secrets.token_hex(16)}
     return call(Request("POST", f"{API}/launches", json=body, headers=headers), lambda b: one(Launch, b))

@@ -49,6 +49,9 @@ class Launch:
     url: str | None = None  # of the server, ends with "/"; only while ready
     token: str | None = field(default=None, repr=False)  # opens the server; only for the holder of the launch
     urlpath: str = ""  # what to open in the server
+    subdir: str = ""  # directory of the repository that is built
+    environment: str = ""  # provider/spec of the repository that the environment is made of, where it is another
+    environment_ref: str | None = None  # its commit, once known
     reason: Reason | None = None
     position: int | None = None  # in the queue of builds, from 1
     estimate_seconds: float | None = None  # until ready, as far as known

@@ -6,7 +6,7 @@ ours. """
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from services.hub.spawn import spawn
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.names import server_id, user_name
+from services.providers.layout import request
 from services.runtimes.base import ImageStore, Presence
 from services.secrets import Secret
 from services.settings import BuildSettings, HubSettings
@@ -132,8 +133,7 @@ class Launching:
         return UserOptions(
             image=row["image"], token=self._secret.server_token(server), repo_url=row["repo_url"] or "",
             binder_ref_url=row["ref_url"] or "", binder_launch_host=row["launch_host"],
-            binder_request=f"v2/{row['provider']}/{row['spec']}",
-            binder_persistent_request=f"v2/{row['provider']}/{row['resolved_spec'] or row['spec']}",
+            binder_request=_request(row), binder_persistent_request=_persistent(row),
             binder_client_ip=row["client"], extra={"environment": environment} if environment else {},
         )
 
@@ -143,8 +143,7 @@ class Launching:
         _, server = _names(lease)
         data = {
             "url": url, "image": row["image"], "repo_url": row["repo_url"], "binder_ref_url": row["ref_url"],
-            "binder_launch_host": row["launch_host"], "binder_request": f"v2/{row['provider']}/{row['spec']}",
-            "binder_persistent_request": f"v2/{row['provider']}/{row['resolved_spec'] or row['spec']}",
+            "binder_launch_host": row["launch_host"], "binder_request": _request(row), "binder_persistent_request": _persistent(row),
             "binder_client_ip": row["client"], "server": server,
         }
         await self._teller.must(Move(
@@ -186,7 +185,8 @@ class Launching:
             return False
         log.warning("image_vanished", image=row["image"], reason=error.sentence)
         wanted = Wanted(
-            image=row["image"], provider=row["provider"], repo_url=row["repo_url"], commit=row["resolved_ref"])
+            image=row["image"], provider=row["provider"], repo_url=row["repo_url"], commit=row["resolved_ref"],
+            subdir=row["subdir"] or "", environment=row["environment_source"])
         values = {"attempt": row["attempt"] + 1, "rebuilt": True}
         settled = await settle(self._teller, Resolution(
             lease.claimed.id, lease.claimed.epoch, row["build_only"], wanted, values), Presence.NO)
@@ -243,3 +243,15 @@ def _names(lease: Lease) -> tuple[str, str]:
     """The hub user and the server id of the launch's present attempt."""
     row = lease.claimed.row
     return user_name(row["repo_url"] or row["spec"], lease.claimed.id, row["attempt"]), server_id(lease.claimed.id, row["attempt"])
+
+
+def _request(row: Mapping[str, Any]) -> str:
+    """What was asked for, as a path below the front door."""
+    return request(row["provider"], row["spec"], row["subdir"], row["environment_link"])
+
+
+def _persistent(row: Mapping[str, Any]) -> str:
+    """The same, pinned."""
+    kept = row["environment_source"]
+    apart = f"{kept['provider']}/{kept['spec']}" if kept else row["environment_link"]
+    return request(row["provider"], row["resolved_spec"] or row["spec"], row["subdir"], apart)

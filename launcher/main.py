@@ -19,7 +19,7 @@ LAUNCH = Work(
     where="(c.state IN ('launching', 'stopping') OR (c.state = 'ready' AND c.target = 'stopped'))",
     columns=(
         "target", "state", "attempt", "image", "build_only", "provider", "spec", "repo_url", "resolved_ref", "resolved_spec",
-        "ref_url", "launch_host", "client", "options", "stop_reason", "rebuilt",
+        "ref_url", "launch_host", "client", "options", "stop_reason", "rebuilt", "subdir", "environment_link", "environment_source",
     ),
 )
 # A place is taken by a server that runs, stops or starts; a launch that nobody works on yet has none.

@@ -9,6 +9,7 @@ Not here: names of builds (`BuildJob.handle`) and of Kubernetes objects, which b
 """
 
 import hashlib
+import json
 import re
 import secrets
 import string
@@ -18,6 +19,7 @@ import escapism
 _SAFE = frozenset(string.ascii_letters + string.digits)
 _IMAGE_NAME = 255  # characters that a registry allows before the tag
 _SUFFIX = 8
+_APART = 20
 _BASE36 = string.digits + string.ascii_lowercase
 
 
@@ -33,10 +35,15 @@ def safe_slug(slug: str, limit: int, hash_length: int = 6) -> str:
     return f"{escaped[: max(0, limit - hash_length - 1)]}-{digest}".lower()
 
 
-def image_name(prefix: str, slug: str, ref: str) -> str:
-    """The image of one commit: `{prefix}{safe_slug}:{ref}`, as BinderHub names it (its builder.py)."""
-    slug = safe_slug(slug, _IMAGE_NAME - len(prefix))
-    return f"{prefix}{slug}:{ref}".replace("_", "-").lower()
+def image_name(prefix: str, slug: str, ref: str, *, subdir: str = "", environment: str = "") -> str:
+    """The image of one commit: `{prefix}{safe_slug}:{ref}`, as BinderHub names it (its builder.py).
+
+    With a subdirectory, or an environment repository apart (`environment`: address@commit), the slug is followed by a hash
+    of them, longer than the one that ends a slug, so that no two of these names meet.
+    """
+    apart = hashlib.sha256(json.dumps([subdir, environment]).encode()).hexdigest()[:_APART] if subdir or environment else ""
+    slug = safe_slug(slug, _IMAGE_NAME - len(prefix) - (len(apart) + 1 if apart else 0))
+    return f"{prefix}{slug}{f'-{apart}' if apart else ''}:{ref}".replace("_", "-").lower()
 
 
 def user_name(repo_url: str, launch_id: str, attempt: int) -> str:

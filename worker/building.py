@@ -16,7 +16,7 @@ from services.events.log import LogWriter
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
-from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime
+from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime, Source
 from services.settings import BuildSettings
 from services.states import BuildState, BuildTarget
 
@@ -174,8 +174,10 @@ _FORWARD = {
 
 def _job(lease: Lease) -> BuildJob:
     row = lease.claimed.row
+    apart = row["environment_source"]
     job = BuildJob(
         id=lease.claimed.id, attempt=row["attempt"], image=row["image"], provider=row["provider"], repo_url=row["repo_url"],
-        commit=row["commit"], ref=row["ref"], no_cache=row["no_cache"],
+        commit=row["commit"], ref=row["ref"], no_cache=row["no_cache"], subdir=row["subdir"] or "",
+        environment=Source(apart["provider"], apart["repo_url"], apart["commit"], apart["ref"]) if apart else None,
     )
     return replace(job, options=row["options"]) if row["options"] else job

@@ -20,13 +20,14 @@ log = structlog.get_logger()
 
 RESOLVE = Work(
     name="launch", table="launch", where="c.state IN ('waiting', 'resolving')",
-    columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options"),
+    columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options",
+             "subdir", "environment_link"),
 )
 BUILD = Work(
     name="build", table="build", where="c.state IN ('queued', 'fetching', 'building', 'pushing')",
     columns=(
         "target", "state", "attempt", "image", "provider", "repo_url", "commit", "ref", "no_cache", "options", "environment",
-        "makes_environment", "lines", "bytes", "source_line",
+        "makes_environment", "lines", "bytes", "source_line", "subdir", "environment_source",
     ),
 )
 

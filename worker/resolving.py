@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import structlog
 
 from services.db import DatabaseGone
-from services.errors import DockyardError, Forbidden, LeaseLost, Refused, Unreachable
+from services.errors import DockyardError, Forbidden, LeaseLost, Refused, UnknownProvider, Unreachable
 from services.events import Kind, NewEvent
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.names import image_name
 from services.providers.base import Provider, Resolved
+from services.providers.layout import identity, source
 from services.runtimes.base import ImageStore, Presence
 from services.settings import BuildSettings, ProviderSettings
 from services.states import LaunchState
@@ -47,21 +48,38 @@ class Resolving:
                 claimed.id, LaunchState.RESOLVING, (NewEvent(Kind.RESOLVING, told),), epoch=claimed.epoch))
             log.info("launch_moved", state=LaunchState.RESOLVING, repo=claimed.row["repo"], ref=claimed.row["ref"])
         try:
-            resolved = await self._resolve(lease)
-            await self._settle(lease, resolved)
+            resolved, apart = await self._resolve(lease)
+            await self._settle(lease, resolved, apart)
         except (LeaseLost, DatabaseGone):
             raise
         except DockyardError as error:
             await self._fail(lease, error)
         lease.released = True
 
-    async def _resolve(self, lease: Lease) -> Resolved:
+    async def _resolve(self, lease: Lease) -> tuple[Resolved, tuple[str, Resolved] | None]:
+        """The commit of the link's repository; and provider and commit of the environment's, where it is another."""
         row = lease.claimed.row
-        name = f"{row['provider']}/{row['spec']}"
-        if any(pattern.match(name) for pattern in self._banned):
-            raise Refused(f"Sorry, {row['spec']} is not allowed to launch. Please contact admins for more info!")
-        provider = self._providers[row["provider"]]
-        spec = provider.parse(row["spec"])
+        if not row["environment_link"]:
+            return await self._commit(row["provider"], row["spec"]), None
+        apart, _, spec = row["environment_link"].partition("/")
+        content, environment = await asyncio.gather(
+            self._commit(row["provider"], row["spec"]), self._commit(apart, spec), return_exceptions=True)
+        for what, found in (("", content), ("The environment repository: ", environment)):
+            if isinstance(found, DockyardError):
+                raise type(found)(f"{what}{found.sentence}") from found
+            if isinstance(found, BaseException):
+                raise found
+        assert isinstance(content, Resolved)
+        assert isinstance(environment, Resolved)
+        return content, (apart, environment)
+
+    async def _commit(self, prefix: str, raw: str) -> Resolved:
+        if any(pattern.match(f"{prefix}/{raw}") for pattern in self._banned):
+            raise Refused(f"Sorry, {raw} is not allowed to launch. Please contact admins for more info!")
+        provider = self._providers.get(prefix)
+        if provider is None:
+            raise UnknownProvider(f"No provider found for prefix {prefix}")
+        spec = provider.parse(raw)
         pinned = provider.pinned(spec)
         if pinned is not None:
             return pinned
@@ -74,22 +92,23 @@ class Resolving:
                 await asyncio.sleep(0.5 * attempt)
         raise Unreachable("The repository's server does not answer.")
 
-    async def _settle(self, lease: Lease, resolved: Resolved) -> None:
+    async def _settle(self, lease: Lease, resolved: Resolved, apart: tuple[str, Resolved] | None) -> None:
         claimed = lease.claimed
-        if resolved.notice:
+        for notice in filter(None, (resolved.notice, apart[1].notice if apart else "")):
             await self._teller.must(Move(
-                claimed.id, None, (NewEvent(Kind.NOTICE, {"message": resolved.notice}),), epoch=claimed.epoch,
+                claimed.id, None, (NewEvent(Kind.NOTICE, {"message": notice}),), epoch=claimed.epoch,
                 allowed=frozenset({LaunchState.RESOLVING})))
-        image = image_name(self._builds.image_prefix, resolved.slug, resolved.ref)
+        kept, subdir = source(*apart) if apart else None, claimed.row["subdir"] or ""
+        image = image_name(self._builds.image_prefix, resolved.slug, resolved.ref, subdir=subdir, environment=identity(kept))
         found = Resolution(
             launch=claimed.id, epoch=claimed.epoch, build_only=claimed.row["build_only"],
             wanted=Wanted(
                 image=image, provider=claimed.row["provider"], repo_url=resolved.repo_url, commit=resolved.ref,
-                ref=resolved.branch, rebuild=claimed.row["rebuild"],
+                ref=resolved.branch, rebuild=claimed.row["rebuild"], subdir=subdir, environment=kept,
             ),
             values={
                 "resolved_ref": resolved.ref, "resolved_spec": resolved.spec, "ref_url": resolved.ref_url,
-                "repo_url": resolved.repo_url, "image": image,
+                "repo_url": resolved.repo_url, "image": image, **({"environment_source": kept} if kept else {}),
             },
         )
         for _ in range(_PATIENCE):

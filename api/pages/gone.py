@@ -14,6 +14,7 @@ from api.pages.story import STOPPED
 from api.services import services_of
 from services.errors import NotFound
 from services.models import Server as ServerRow
+from services.providers.layout import query
 from services.usecases import read
 
 router = APIRouter(include_in_schema=False)
@@ -35,5 +36,5 @@ async def gone(request: Request, user_name: str) -> Response:
     base = services.settings.front.base_url
     return page(
         request, "gone.html", name=human(launch.repo or launch.spec), why=why,
-        again=again(base, launch.provider, launch.spec, launch.urlpath),
+        again=again(base, launch.provider, launch.spec, launch.urlpath, query(launch.subdir, launch.environment)),
     )

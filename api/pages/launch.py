@@ -5,8 +5,9 @@ elsewhere must not start anything on the visitor's machine; from here, or by an 
 at once. Then the page is `/launches/<id>`: the same after a refresh, on a second device, and after the server has gone.
 """
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -16,6 +17,7 @@ from api.addresses import opens, server_address, what_opens
 from api.bodies import Launch
 from api.build_tokens import origin_of
 from api.held import checked_id, held
+from api.layouts import layout_of
 from api.pages.render import page, part
 from api.pages.story import Story, tell
 from api.paths import raw_spec
@@ -23,6 +25,7 @@ from api.services import ApiServices, services_of
 from api.static_files import address
 from services.errors import NotFound
 from services.providers.base import Spec
+from services.providers.layout import query
 from services.usecases.change import end_launch
 
 router = APIRouter(include_in_schema=False)
@@ -36,20 +39,24 @@ def _starts(request: Request, autostart: bool) -> bool:
     return autostart or request.headers.get("sec-fetch-site", "") in ("none", "same-origin")
 
 
-def again(base: str, provider: str, spec: str, urlpath: str, **more: str) -> str:
+def again(base: str, provider: str, spec: str, urlpath: str, layout: Mapping[str, str], **more: str) -> str:
     """Where a launch like this one is asked for."""
-    query = urlencode({**({"urlpath": urlpath} if urlpath else {}), **more})
+    query = urlencode({**layout, **({"urlpath": urlpath} if urlpath else {}), **more})
     return f"{base}v2/{provider}/{spec}" + (f"?{query}" if query else "")
 
 
-def _frame(services: ApiServices, provider: str, spec: Spec | Launch, raw: str, urlpath: str) -> dict[str, Any]:
+def _frame(
+    services: ApiServices, provider: str, spec: Spec | Launch, raw: str, urlpath: str, layout: Mapping[str, str],
+) -> dict[str, Any]:
     """What stands around the status: names, and where to start once more."""
     display = services.providers[provider].display if provider in services.providers else {"displayName": provider}
     base = services.settings.front.base_url
     return {
         "name": human(spec.repo or raw), "ref": "" if spec.ref in ("", "HEAD") else spec.ref, "urlpath": urlpath,
         "provider_name": display["displayName"], "social": f"{display['displayName']}: {raw}", "opens": what_opens(urlpath),
-        "again": again(base, provider, raw, urlpath), "again_rebuild": again(base, provider, raw, urlpath, rebuild="1"),
+        "again": again(base, provider, raw, urlpath, layout),
+        "again_rebuild": again(base, provider, raw, urlpath, layout, rebuild="1"),
+        "subdir": layout.get("subdir", ""), "environment": unquote(layout.get("environment", "")),
     }
 
 
@@ -71,16 +78,16 @@ async def asked(request: Request) -> Response:
     if not provider:
         raise NotFound("This address names no repository.")
     spec = parse(services, provider, raw)
-    urlpath = opens(request.query_params)
+    urlpath, layout = opens(request.query_params), _asked(services, request)
     starts = _starts(request, services.settings.front.autostart)
     asking = "Starting." if starts else "This link starts a server with the code of this repository."
     return page(
         request, "launch.html", story=None, build=None, asking=asking, origin="", icon="icon.svg",
         config={
             "buildToken": services.tokens.issue(request.scope["path"].removeprefix("/v2/"), origin_of(request.headers)),
-            **_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts),
+            **_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts, **layout),
         },
-        **_frame(services, provider, spec, raw, urlpath),
+        **_frame(services, provider, spec, raw, urlpath, layout),
     )
 
 
@@ -90,16 +97,25 @@ async def start(request: Request) -> Response:
     services = services_of(request)
     provider, raw = raw_spec(request.scope, "/v2/")
     urlpath = opens(request.query_params)
-    wanted = Asked(options={"urlpath": urlpath} if urlpath else {}, rebuild=request.query_params.get("rebuild") == "1")
+    wanted = Asked(
+        options={"urlpath": urlpath} if urlpath else {}, rebuild=request.query_params.get("rebuild") == "1",
+        layout=layout_of(services, request.query_params),
+    )
     created, feed = await accept(request, services, parse(services, provider, raw), wanted)
     services.fanout.forget(feed)
     return RedirectResponse(f"{services.settings.front.base_url}launches/{created.id}", 303)
 
 
+def _asked(services: ApiServices, request: Request) -> dict[str, str]:
+    """What an address says about the layout, checked and as it is written from here on."""
+    layout = layout_of(services, request.query_params)
+    return query(layout.subdir, layout.environment_link)
+
+
 def _status(services: ApiServices, launch: Launch) -> tuple[Story, dict[str, Any]]:
     """What the status part is rendered from."""
     story = tell(launch)
-    frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath)
+    frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
     return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
                    "origin": _origin(launch), **frame}
@@ -114,6 +130,7 @@ async def launched(request: Request, launch_id: str) -> Response:
     return page(
         request, "launch.html", icon=story.icon, config=_script(
             services, id=launch.id, provider=launch.provider, spec=launch.spec, urlpath=launch.urlpath, start=False,
+            **query(launch.subdir, launch.environment),
         ), **context,
     )
 

@@ -10,6 +10,7 @@ from api.admin import is_reader, need_reader
 from api.binder import follow
 from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
 from api.held import checked_id, held
+from api.layouts import layout_of
 from api.reading import link_of_text
 from api.services import services_of
 from services.errors import BadRequest
@@ -36,17 +37,18 @@ async def create(
 ) -> Launch:
     """Accepted at once and carried on in the background; follow its events, or look at it again."""
     services = services_of(request)
-    urlpath = body.urlpath
+    urlpath, layout = body.urlpath, {"subdir": body.subdir, "environment": body.environment}
     if body.link is not None:
         found = link_of_text(request, body.link)
         spec, urlpath = parse(services, found.provider, found.spec), body.urlpath or found.urlpath
+        layout = {"subdir": body.subdir or found.subdir, "environment": body.environment or found.environment}
     else:
         assert body.provider is not None
         assert body.spec is not None
         spec = parse(services, body.provider, body.spec.rstrip("/"))
     asked = Asked(
         build_only=body.build_only, rebuild=body.rebuild, options=options(services.settings.front, urlpath, body.env),
-        idempotency_key=idempotency_key,
+        idempotency_key=idempotency_key, layout=layout_of(services, layout),
     )
     created, feed = await accept(request, services, spec, asked)
     services.fanout.forget(feed)

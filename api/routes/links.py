@@ -20,8 +20,10 @@ async def read(
     repo: Annotated[str, Query(max_length=4000)] = "",
     ref: Annotated[str, Query(max_length=400)] = "",
     path: Annotated[str, Query(max_length=4000)] = "",
+    subdir: Annotated[str, Query(max_length=500)] = "",
+    environment: Annotated[str, Query(max_length=4000)] = "",
 ) -> Link:
     """The meaning of a link, or of its parts as somebody has corrected them. Asks no forge."""
     if link is not None:
         return link_of_text(request, link)
-    return link_of_parts(request, provider, repo, ref, path)
+    return link_of_parts(request, provider, repo, ref, path, subdir, environment)

@@ -186,7 +186,7 @@
   }
 
   async function start(more = {}) {
-    const body = JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, ...more });
+    const body = JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, subdir: given.subdir, environment: given.environment, ...more });
     for (const button of document.querySelectorAll("[data-do]")) button.disabled = true;
     try {
       const response = await fetch(`${base}api/v1/launches`, {

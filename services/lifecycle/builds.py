@@ -33,6 +33,8 @@ class Wanted:
     ref: str = ""
     rebuild: bool = False
     options: Mapping[str, Any] | None = None
+    subdir: str = ""
+    environment: Mapping[str, str] | None = None  # the fields of `runtimes.base.Source`
 
 
 _JOIN = sa.text("""
@@ -40,11 +42,12 @@ _JOIN = sa.text("""
     WHERE image = :image AND state IN ('queued', 'fetching', 'building', 'pushing') AND target <> 'ending' RETURNING id
 """)
 _MAKE = sa.text("""
-    INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options)
-    SELECT :id, :image, coalesce(max(generation), 0) + 1, :no_cache, :provider, :repo_url, :commit, :ref, CAST(:options AS jsonb)
+    INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options, subdir, environment_source)
+    SELECT :id, :image, coalesce(max(generation), 0) + 1, :no_cache, :provider, :repo_url, :commit, :ref, CAST(:options AS jsonb),
+      :subdir, CAST(:environment AS jsonb)
     FROM build WHERE image = :image
     ON CONFLICT DO NOTHING RETURNING id
-""")
+""").bindparams(sa.bindparam("subdir", type_=sa.Text), sa.bindparam("environment", type_=sa.Text))
 
 
 async def join(conn: AsyncConnection, wanted: Wanted) -> str | None:
@@ -58,7 +61,8 @@ async def join(conn: AsyncConnection, wanted: Wanted) -> str | None:
             found = await conn.scalar(_MAKE, {
                 "id": new_id(), "image": wanted.image, "no_cache": wanted.rebuild, "provider": wanted.provider,
                 "repo_url": wanted.repo_url, "commit": wanted.commit, "ref": wanted.ref,
-                "options": json.dumps(dict(wanted.options or {})),
+                "options": json.dumps(dict(wanted.options or {})), "subdir": wanted.subdir or None,
+                "environment": json.dumps(dict(wanted.environment)) if wanted.environment else None,
             })
         if found is not None:
             return str(found)

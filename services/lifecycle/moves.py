@@ -20,7 +20,7 @@ from services.states import LAUNCH_ENDED, LAUNCH_FROM, LAUNCH_LIVE, LaunchState
 # What a move may write beside the state. Seconds for `due_in`; everything else as the column.
 COLUMNS = frozenset({
     "image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url", "reason", "stop_reason", "target",
-    "attempt", "rebuilt", "due_in",
+    "environment_source", "attempt", "rebuilt", "due_in",
 })
 
 
@@ -80,6 +80,7 @@ WITH i AS MATERIALIZED (
     {", ".join(_column(name) for name in ("image", "build", "resolved_ref", "resolved_spec", "ref_url", "repo_url", "url"))},
     {_stopped_if_late("target", "stopped")}, {_stopped_if_late("stop_reason", "user")},
     {_column("reason", "jsonb")},
+    {_column("environment_source", "jsonb")},
     {_column("attempt", "int")},
     {_column("rebuilt", "bool")},
     due = CASE WHEN jsonb_exists(i.v, 'due_in') THEN now() + (i.v->>'due_in')::float * interval '1 second' ELSE l.due END,

@@ -47,6 +47,8 @@ class Link:
     directory: str = ""  # path of a directory in the repository, to be shown in the file browser
     urlpath: str = ""  # path in the server, where the link itself gives one
     note: str = ""  # a sentence for the user, where the link could be read in two ways
+    subdir: str = ""  # as `layout.Layout`, where the link is one of a Binder and says so; not checked yet
+    environment: str = ""
 
     @property
     def opens(self) -> str:

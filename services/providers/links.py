@@ -121,12 +121,15 @@ def _from_spec(prefix: str, raw: str, providers: Mapping[str, Provider], query: 
     if provider is None:
         raise UnknownProvider(f"Links of the kind {printable(prefix, 30)} are not offered here; offered are {_offered(providers)}.")
     spec = provider.parse(raw)
-    return Link(prefix, spec.repo, spec.ref, spec.raw, urlpath=_urlpath(query))
-
-
-def _urlpath(query: str) -> str:
-    """The path in the server that a Binder link asks for, by the rule of BinderHub's page (labpath first)."""
     fields = {name: values[0] for name, values in parse_qs(query).items()}
+    return Link(
+        prefix, spec.repo, spec.ref, spec.raw, urlpath=_urlpath(fields), subdir=fields.get("subdir", ""),
+        environment=fields.get("environment", ""),
+    )
+
+
+def _urlpath(fields: Mapping[str, str]) -> str:
+    """The path in the server that a Binder link's query asks for, by the rule of BinderHub's page (labpath first)."""
     if path := fields.get("labpath", ""):
         return f"doc/tree/{quote(path.rstrip('/'))}"
     if path := fields.get("filepath", ""):

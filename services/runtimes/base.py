@@ -17,6 +17,16 @@ from services.states import BuildState
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A repository at a commit, beside the one that is built: what the environment is made of."""
+
+    provider: str  # prefix of the provider, such as "gh"
+    repo_url: str  # without credentials
+    commit: str
+    ref: str = ""  # as in `BuildJob`
+
+
+@dataclass(frozen=True, slots=True)
 class BuildJob:
     """One attempt to build one image; the handle is made from id and attempt, so that it can be found again."""
 
@@ -28,6 +38,8 @@ class BuildJob:
     commit: str  # resolved ref; for git always the full commit id
     ref: str = ""  # the branch or tag that was asked for, when the server refuses a fetch by commit id
     no_cache: bool = False  # rebuild: make the environment anew even where one exists
+    subdir: str = ""  # of the repository: what is built; "" for all of it
+    environment: Source | None = None  # the repository whose tree the content is laid over; None: the content's own
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -18,6 +18,7 @@ from services.db import Batch, Database
 from services.errors import Overloaded
 from services.events import Kind, StoredEvent
 from services.providers.base import Resolved, Spec
+from services.providers.layout import WHOLE, Layout
 from services.queue import BUILDS, LAUNCHES, Bell
 from services.settings import LimitSettings
 from services.states import LaunchState
@@ -40,7 +41,9 @@ class NewLaunch:
     rebuild: bool = False
     idempotency_key: str = ""
     counted: bool = True  # against `limits.open_per_client`
-    resolved: Resolved | None = None  # where the spec is pinned: no request is needed
+    layout: Layout = WHOLE
+    resolved: Resolved | None = None  # where all specs are pinned: no request is needed
+    environment_source: Mapping[str, str] | None = None  # as `resolved`, of the environment's repository
     image: str = ""  # name of the image of `resolved`
 
 
@@ -61,7 +64,7 @@ WITH r AS MATERIALIZED (
   SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
     n int, id text, counted bool, caller text, client text, origin text, launch_host text, idempotency text, provider text, spec text,
     repo text, ref text, options jsonb, build_only bool, rebuild bool, resolved_ref text, resolved_spec text, ref_url text,
-    repo_url text, image text)
+    repo_url text, image text, subdir text, environment_link text, environment_source jsonb)
 ), mine AS (
   SELECT client, count(*) AS n FROM launch WHERE client IN (SELECT client FROM r) AND state IN {_OPEN}
     AND caller NOT LIKE '{_UNCOUNTED}%' GROUP BY client
@@ -75,9 +78,9 @@ WITH r AS MATERIALIZED (
   FROM r LEFT JOIN image i ON i.name = r.image AND NOT i.gone LEFT JOIN mine USING (client) CROSS JOIN everybody
 ), made AS (
   INSERT INTO launch (id, caller, client, origin, launch_host, idempotency, provider, spec, repo, ref, options, build_only,
-    rebuild, resolved_ref, resolved_spec, ref_url, repo_url, image, state, seq, ended_at)
+    rebuild, resolved_ref, resolved_spec, ref_url, repo_url, image, subdir, environment_link, environment_source, state, seq, ended_at)
   SELECT id, caller, client, origin, launch_host, idempotency, provider, spec, repo, ref, options, build_only, rebuild,
-    resolved_ref, resolved_spec, ref_url, repo_url, image,
+    resolved_ref, resolved_spec, ref_url, repo_url, image, subdir, environment_link, environment_source,
     CASE WHEN NOT known THEN 'waiting' WHEN build_only THEN 'done' ELSE 'launching' END,
     CASE WHEN known AND NOT build_only THEN 2 ELSE 1 END,
     CASE WHEN known AND build_only THEN now() END
@@ -171,5 +174,6 @@ def _row(new: NewLaunch) -> dict[str, Any]:
         "options": dict(new.options), "build_only": new.build_only, "rebuild": new.rebuild,
         "resolved_ref": resolved.ref if resolved else None, "resolved_spec": resolved.spec if resolved else None,
         "ref_url": resolved.ref_url if resolved else None, "repo_url": resolved.repo_url if resolved else None,
-        "image": new.image or None,
+        "image": new.image or None, "subdir": new.layout.subdir or None, "environment_link": new.layout.environment_link or None,
+        "environment_source": dict(new.environment_source) if new.environment_source else None,
     }
