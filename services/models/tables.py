@@ -106,6 +106,7 @@ class Build(Owned, Base):
     target: Mapped[str] = mapped_column(server_default=text("'built'"))
     cancel_at: Mapped[datetime | None] = mapped_column()
     image: Mapped[str] = mapped_column()
+    client: Mapped[str | None] = mapped_column()  # of the launch that made it: whose turn it is
     generation: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     no_cache: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     provider: Mapped[str] = mapped_column()
@@ -153,6 +154,9 @@ class Image(Base):
     built_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     used_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     gone: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    held_until: Mapped[datetime | None] = mapped_column()  # until then one launch at a time tries it
+
+    __table_args__ = (Index("image_held", "name", postgresql_where=text("held_until IS NOT NULL")),)
 
 
 class Event(Base):
