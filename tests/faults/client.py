@@ -3,14 +3,16 @@ every event: each number once and in order, each line of the log once and in ord
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 import httpx
+
+from tests.faults.asks import Ask, fake
 
 ENDS = frozenset({"ready", "done", "failed", "cancelled", "stopped"})
 _LINE = re.compile(r"line (\d+) of (\d+)\n")
@@ -29,6 +31,8 @@ class Story:
     end: str = ""  # kind of the last event
     reason: str = ""
     ready: float = 0.0  # seconds until the end
+    server: str = ""  # address of the server, with the token
+    sound: bool = True  # nothing is wrong with the repository
     connections: int = 0
     wrong: list[str] = field(default_factory=list)
     _step: int = 0  # the last `line k of N` of this attempt at the build
@@ -53,6 +57,8 @@ class Story:
             if body["kind"] in ENDS:
                 self.end, self.ready = body["kind"], time.monotonic() - self.begun
                 self.reason = body["message"].strip() if body["phase"] == "failed" else ""
+                if body["kind"] == "ready":
+                    self.server = f"{body['url']}api/status?token={body['token']}"
                 if body["phase"] == "failed" and not self.reason:
                     self._complain("failed without a reason")
             return
@@ -71,30 +77,57 @@ class Story:
         self.wrong.append(f"{self.script} {self.launch[:12]}: {what}")
 
 
-async def follow(client: httpx.AsyncClient, script: str, sha: str, *, cut_after: float = 0.0, patience: float = 150.0) -> Story:
+async def follow(client: httpx.AsyncClient, ask: Ask | str, *, patience: float = 150.0) -> Story:
     """Ask for a launch and follow it to its end, whatever happens to the connection.
 
-    `cut_after`: seconds after which the client itself drops each of its first three connections. A client that has not yet
-    been told its launch's id asks anew, as an EventSource does.
+    The client itself drops each of its first three connections after `ask.cut` seconds. One that has not yet been told its
+    launch's id asks anew, as an EventSource does. `patience` in seconds.
     """
-    story = Story(script)
-    path = f"/build/git/{quote(f'https://example.org/{script}', safe='')}/{sha}"
+    if isinstance(ask, str):
+        ask = fake(ask)
+    story = Story(ask.name, sound=ask.sound)
     try:
         async with asyncio.timeout(patience):
             while not story.end:
                 story.connections += 1
-                limit = cut_after if cut_after and story.connections <= 3 else None
+                limit = ask.cut if ask.cut and story.connections <= 3 else None
                 try:
                     async with asyncio.timeout(limit):
-                        if await _read(client, path, story):
+                        if await _read(client, f"/build/{ask.path}", story):
                             return story
                 except (TimeoutError, httpx.TransportError):
                     if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                         raise
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        story.wrong.append(f"{script} {story.launch[:12] or '(never accepted)'}: no end within {patience:.0f} s, at {story.last}")
+        story.wrong.append(f"{ask.name} {story.launch[:12] or '(never accepted)'}: no end within {patience:.0f} s, at {story.last}")
     return story
+
+
+async def use(client: httpx.AsyncClient, story: Story, *, patience: float = 120.0) -> None:
+    """See that the server of a ready launch answers with its token, or that the launch says that it is over."""
+    deadline = time.monotonic() + patience
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if (await client.get(story.server, timeout=10)).status_code == 200:
+                return
+            found = await client.get(f"/api/v1/launches/{story.launch}", timeout=10)
+            if found.status_code == 200 and found.json()["state"] != "ready":
+                return
+        if time.monotonic() > deadline:
+            story.wrong.append(f"{story.script} {story.launch[:12]}: its server did not answer within {patience:.0f} s")
+            return
+        await asyncio.sleep(0.5)
+
+
+async def stop(client: httpx.AsyncClient, launch: str) -> None:
+    """Stop or cancel a launch, asking again until that is accepted."""
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            answer = await client.delete(f"/api/v1/launches/{launch}", timeout=10)
+            if answer.status_code < 300 or answer.status_code in (404, 409):
+                return
+        await asyncio.sleep(0.3)
 
 
 async def _read(client: httpx.AsyncClient, path: str, story: Story) -> bool:

@@ -1,8 +1,9 @@
 """A small proxy between a process and what it depends on, which can be told to break.
 
 It carries bytes, on unix sockets and on TCP, and knows nothing of what they mean. Faults: `cut` ends every connection,
-`stall` holds all bytes back and lets them go later, `silence` forgets the present connections without closing them (what a
-lost NAT entry looks like: they never answer again, new ones work), `refuse` closes new ones, `latency` delays each piece.
+`blackhole` holds all bytes back, on new connections too, and lets them go later, `half_open` forgets the present connections
+without closing them (what a lost NAT entry looks like: they never answer again, new ones work), `refusing` closes new ones,
+`latency` delays each piece, `rate` makes a thin line of it.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ class Proxy:
         self._flow = asyncio.Event()
         self._flow.set()
         self.latency = 0.0  # seconds for each piece, in each direction
+        self.rate = 0  # bytes per second and direction of a connection; 0: as many as there are
         self.refusing = False
 
     async def __aenter__(self) -> Self:
@@ -31,11 +33,12 @@ class Proxy:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._listen, limit=_PIECE)
         else:
             self._server = await asyncio.start_unix_server(self._accept, str(self._listen), limit=_PIECE)
+            self._listen.chmod(0o666)  # who may come so far is decided by its directory
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        self._flow.set()
+        self.go_on()
         self.cut()
         await self._server.wait_closed()
 
@@ -44,19 +47,19 @@ class Proxy:
         for link in tuple(self._links):
             link.abort()
 
-    def stall(self) -> None:
+    def blackhole(self) -> None:
         """Hold everything back, on new connections too."""
         self._flow.clear()
 
-    def go_on(self) -> None:
-        """Let what was held back go, accept again, without latency."""
-        self.refusing, self.latency = False, 0.0
-        self._flow.set()
-
-    def silence(self) -> None:
+    def half_open(self) -> None:
         """The present connections carry nothing any more and stay open on this side; new ones work."""
         for link in tuple(self._links):
             link.silent = True
+
+    def go_on(self) -> None:
+        """Let what was held back go, accept again, without latency."""
+        self.refusing, self.latency, self.rate = False, 0.0, 0
+        self._flow.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -81,10 +84,12 @@ class Proxy:
             return await asyncio.open_connection("127.0.0.1", self._target, limit=_PIECE)
         return await asyncio.open_unix_connection(str(self._target), limit=_PIECE)
 
-    async def pass_time(self) -> None:
-        """Wait as long as the present fault says."""
+    async def pass_time(self, size: int) -> None:
+        """Wait as long as the present fault says for so many bytes."""
         if self.latency:
             await asyncio.sleep(self.latency)
+        if self.rate:
+            await asyncio.sleep(size / self.rate)
         await self._flow.wait()
 
 
@@ -100,7 +105,7 @@ class Link:
         """Carry one direction to its end."""
         with contextlib.suppress(OSError):
             while piece := await source.read(_PIECE):
-                await self._proxy.pass_time()
+                await self._proxy.pass_time(len(piece))
                 if not self.silent:
                     to.write(piece)
                     await to.drain()

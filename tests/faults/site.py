@@ -13,7 +13,10 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import httpx
+import psutil
 
 from cli.embedded.account import service_account
 from cli.embedded.child import Child, Command, Log
@@ -22,6 +25,7 @@ from cli.embedded.valkey import Valkey
 from services.db import Database, migrate
 from services.settings import Settings, load
 from tests.faults.proxy import Proxy
+from tests.faults.reality import FakeReality
 from tests.servers import FAST, command
 from tests.stack import Stack, free_port
 
@@ -63,9 +67,10 @@ class Served:
             os.kill(self._child.pid, number)
         await self._child.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        """Pause it, or let it go on."""
-        os.kill(self._child.pid, number)
+    @property
+    def pid(self) -> int:
+        """Its process; 0 where it does not run."""
+        return self._child.pid if self._child.running else 0
 
     async def close(self) -> None:
         """Stop it for good."""
@@ -77,6 +82,10 @@ class Served:
 
 class Site(Stack):
     """All processes with their dependencies. Use as `async with`, in a short directory."""
+
+    parts, others, servers = PARTS, ("hub",), ("postgres", "valkey")
+    disk = None
+    troubles = (httpx.HTTPError,)
 
     def __init__(self, directory: Path, **more: str) -> None:
         account = service_account()
@@ -102,6 +111,7 @@ class Site(Stack):
             "valkey": Proxy(door / "valkey.sock", redis.socket),
             "hub": Proxy(self.hub_port, self.hub_behind),
         }
+        self.reality = FakeReality(Path(self.settings.home.path))
         self.ended: Counter[str] = Counter()  # parts that ended by themselves
         self._down: set[str] = set()  # parts that were ended on purpose
         self._stop = contextlib.AsyncExitStack()
@@ -147,6 +157,49 @@ class Site(Stack):
         """End one part on purpose."""
         self._down.add(name)
         await self.kill(name, number)
+
+    def pids(self, name: str) -> list[int]:
+        """A part's process, or a server's."""
+        if name in self.servers:
+            pid = getattr(self, name).pid
+            return [pid, *[child.pid for child in psutil.Process(pid).children()]] if pid else []
+        process = self.processes[name]
+        return [process.pid] if process.poll() is None else []
+
+    def alive(self, name: str) -> bool:
+        """Whether it runs and was not ended on purpose."""
+        return name not in self._down and (name not in self.processes or self.processes[name].poll() is None)
+
+    async def end(self, name: str, number: signal.Signals) -> None:
+        """End a part or a server."""
+        if name in self.servers:
+            self._down.add(name)
+            await getattr(self, name).end(number)
+        else:
+            await self.end_part(name, number)
+
+    async def revive(self, name: str) -> None:
+        """Start it again."""
+        if name in self.servers:
+            await getattr(self, name).start()
+            self._down.discard(name)
+        else:
+            self.start_part(name)
+
+    async def hub_users(self) -> dict[str, Any]:
+        """The mock hub's users, past the proxy."""
+        users: dict[str, Any] = {}
+        url: str | None = f"http://127.0.0.1:{self.hub_behind}/hub/api/users?limit=1000"
+        while url:
+            page = (await self.client.get(url)).json()
+            users |= {item["name"]: item["servers"] for item in page["items"]}
+            following = page["_pagination"]["next"]
+            url = f"http://127.0.0.1:{self.hub_behind}/hub/api/users?limit=1000&offset={following['offset']}" if following else None
+        return users
+
+    async def hub_routes(self) -> list[str]:
+        """The mock hub has no proxy."""
+        return []
 
     async def _supervise(self) -> None:
         while True:

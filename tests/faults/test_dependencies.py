@@ -10,13 +10,12 @@ import pytest
 from tests.faults.checker import check, settled
 from tests.faults.client import Story, follow
 from tests.faults.site import Site, site
-from tests.stack import SHA
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
 
 
 async def launch(client: httpx.AsyncClient, *scripts: str) -> list[Story]:
-    return list(await asyncio.gather(*[follow(client, script, SHA) for script in scripts]))
+    return list(await asyncio.gather(*[follow(client, script) for script in scripts]))
 
 
 async def postgres_restarts(found: Site, client: httpx.AsyncClient) -> list[Story]:

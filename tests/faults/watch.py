@@ -1,0 +1,161 @@
+"""Looks all the time, while things are broken, for what must never be so even for a moment, or not for long.
+
+Two runs of one image at once, seen where they run; two open builds of one image; an orphan older than two minutes; a row in
+flight that nobody works on although somebody could. It also takes the time from a kill to the next owner. Whatever it looks
+with may be broken at the moment; then it looks again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from services.errors import DockyardError
+from tests.faults.place import Place
+from tests.faults.reality import HANDLE, Known, Thing
+
+OLD = 120.0  # seconds that an orphan may get
+ALONE = 15.0  # seconds without an owner, in a time in which somebody could have taken the row
+_KNOWN_BUILDS = "SELECT id, image, repo_url FROM build"
+_KNOWN_USERS = "SELECT user_name, state FROM server"
+_OPEN = "SELECT 'build-' || id || '-' || attempt AS handle FROM build WHERE ended_at IS NULL"
+_TWO = "SELECT image FROM build WHERE ended_at IS NULL GROUP BY image HAVING count(*) > 1"
+_LATE = """
+    SELECT * FROM (
+      SELECT 'launch ' || left(id, 12) || ' in ' || state AS what,
+        CASE WHEN state IN ('waiting', 'resolving') THEN 'worker' ELSE 'launcher' END AS kind, lease_owner, extract(epoch FROM now() - greatest(due, lease_until))::float8 AS late
+      FROM launch WHERE state IN ('waiting', 'resolving', 'launching', 'stopping') OR (state = 'ready' AND target <> 'ready')
+      UNION ALL
+      SELECT 'build ' || left(id, 12) || ' in ' || state, 'worker', lease_owner,
+        extract(epoch FROM now() - greatest(due, lease_until))::float8 FROM build WHERE ended_at IS NULL
+    ) r WHERE late > :alone
+"""
+_UNWANTED = """
+    SELECT 'launch ' || left(l.id, 12) || ' waits for a build that is ' || b.state AS what FROM launch l JOIN build b ON b.id = l.build
+    WHERE l.state = 'building' AND b.ended_at IS NOT NULL
+"""
+
+
+class Watch:
+    """The watch over one place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.found: set[str] = set()
+        self.takeovers: list[float] = []  # seconds from a kill to the next owner
+        self._orphaned: dict[tuple[str, str], tuple[int, float]] = {}
+        self._strange: dict[Thing, float] = {}
+        self._images: dict[str, str] = {}
+        self._repos: dict[str, str] = {}
+        self._hurt: dict[str, int] = {}
+        self._well: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def hurting(self, name: str) -> Iterator[None]:
+        """A fault is at work on this part meanwhile."""
+        self._hurt[name] = self._hurt.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            self._hurt[name] -= 1
+            self._well[name] = time.monotonic()
+
+    async def killed(self, pid: int) -> None:
+        """Whatever this process owned waits for its next owner from now on. Call before the kill."""
+        for table in ("launch", "build"):
+            rows = await self._place.query(
+                f"SELECT id, epoch FROM {table} WHERE lease_owner LIKE :owner AND ended_at IS NULL", owner=f"%:{pid}:%")
+            for row in rows:
+                self._orphaned[table, row.id] = (row.epoch, time.monotonic())
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        things = 0.0
+        while True:
+            # The database and the hub are among what is broken.
+            with contextlib.suppress(DockyardError, DBAPIError, OSError, TimeoutError, *self._place.troubles):
+                self._feel()
+                async with asyncio.timeout(5):
+                    await self._owners()
+                    await self._runs()
+                if time.monotonic() > things + 3:
+                    things = time.monotonic()
+                    async with asyncio.timeout(20):
+                        self._age(await self.strange())
+            await asyncio.sleep(0.1)
+
+    def _feel(self) -> None:
+        for name in (*self._place.parts, *self._place.others, *self._place.servers):
+            if self._hurt.get(name) or not self._place.alive(name):
+                self._well[name] = time.monotonic()
+
+    def _able(self, kind: str) -> float:
+        """For how many seconds somebody could have taken rows of this kind."""
+        needed = max(self._well.get(name, 0.0) for name in ("postgres", "forge", "disk"))
+        owners = min(self._well.get(name, 0.0) for name in self._place.parts if name.startswith(kind))
+        return time.monotonic() - max(needed, owners)
+
+    async def _owners(self) -> None:
+        for (table, row), (epoch, since) in list(self._orphaned.items()):
+            rows = await self._place.query(f"SELECT epoch, lease_owner, ended_at FROM {table} WHERE id = :id", id=row)
+            if not rows or rows[0].ended_at is not None or rows[0].epoch != epoch or rows[0].lease_owner is None:
+                if rows and rows[0].epoch != epoch:
+                    self.takeovers.append(time.monotonic() - since)
+                del self._orphaned[table, row]
+        for row in await self._place.query(_LATE, alone=ALONE):
+            if self._able(row.kind) > ALONE:
+                self.found.add(f"nobody works on {row.what}, whose last owner was {row.lease_owner or 'nobody'}")
+        self.found |= {row.what for row in await self._place.query(_UNWANTED)}
+        self.found |= {f"two open builds of {row.image}" for row in await self._place.query(_TWO)}
+
+    async def _known(self) -> tuple[Known, set[str]]:
+        """What rows know, and the handles and hub users that they need now."""
+        for row in await self._place.query(_KNOWN_BUILDS):
+            self._images[row.id], self._repos[row.id] = row.image, row.repo_url
+        servers = await self._place.query(_KNOWN_USERS)
+        needed = {row.user_name for row in servers if row.state != "stopped"}
+        needed |= {row.handle for row in await self._place.query(_OPEN)}
+        return Known(self._repos, frozenset(row.user_name for row in servers)), needed
+
+    async def _runs(self) -> None:
+        known = Known(self._repos, frozenset())
+        twins = self._twins(await asyncio.to_thread(self._place.reality.active, known))
+        if not twins:
+            return
+        known, _ = await self._known()
+        # What is seen running in two looks ran in between: one that had ended while the first look went on is not.
+        first = self._twins(await asyncio.to_thread(self._place.reality.active, known))
+        again = self._twins(await asyncio.to_thread(self._place.reality.active, known))
+        for image, handles in first.items():
+            if image and len(both := handles & again.get(image, set())) > 1:
+                self.found.add(f"two runs of {image} at once: {' '.join(sorted(both))}")
+
+    def _twins(self, handles: set[str]) -> dict[str, set[str]]:
+        """Images of which more than one run is there, and under no name those whose image is not known yet."""
+        at: dict[str, set[str]] = {}
+        for handle in handles:
+            match = HANDLE.fullmatch(handle)
+            at.setdefault(self._images.get(match[1], "") if match else "", set()).add(handle)
+        return {image: found for image, found in at.items() if len(found) > 1 or not image}
+
+    async def strange(self) -> list[Thing]:
+        """Things that no row needs now."""
+        known, _ = await self._known()
+        things = [*await asyncio.to_thread(lambda: list(self._place.reality.things(known))), *await self._at_hub()]
+        _, needed = await self._known()  # last, since a row is there before what it is for
+        return [thing for thing in things if thing.of not in needed]
+
+    async def _at_hub(self) -> list[Thing]:
+        users: dict[str, Any] = await self._place.hub_users()
+        return [Thing(f"the hub's user {name}{' with a server' if servers else ''}", name) for name, servers in users.items()] + [
+            Thing(f"the route {path}", path.strip("/").split("/")[-1]) for path in await self._place.hub_routes()
+            if path.startswith("/user/")]
+
+    def _age(self, strange: list[Thing]) -> None:
+        now = time.monotonic()
+        self._strange = {thing: self._strange.get(thing, now) for thing in strange}
+        old = [thing for thing, since in self._strange.items() if now - since > OLD]
+        self.found |= {f"for more than {OLD:.0f} s without a row: {thing.what}" for thing in old}
