@@ -21,6 +21,7 @@ from services.usecases.settle import Resolution, Settled, known, settle
 
 log = structlog.get_logger()
 _TRIES = 3
+_RESTART = 10.0  # seconds that a registry may be away
 _PAUSE, _PATIENCE = 0.2, 150  # seconds, and how often, to wait until a cancelled build's run has been stopped
 
 
@@ -112,19 +113,27 @@ class Resolving:
             },
         )
         for _ in range(_PATIENCE):
-            presence = await self._images.exists(image)
-            if presence is Presence.UNKNOWN:
-                # Unknown is not absent: what we have built ourselves is taken to be there, and nothing is built on a
-                # guess.
-                if not await known(self._teller, image):
-                    raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
-                presence = Presence.YES
+            presence = await self._presence(image)
             settled = await settle(self._teller, found, presence)
             if settled is not Settled.AGAIN:
                 log.info("launch_moved", state="launching" if settled is Settled.FOUND else "building", ref=resolved.ref)
                 return
             await asyncio.sleep(_PAUSE)
         raise DockyardError("The image comes and goes; try again.")
+
+    async def _presence(self, image: str) -> Presence:
+        """Whether the image exists. Unknown is not absent: what we have built ourselves is taken to be there, for anything else a
+        registry that is being restarted is waited for, and nothing is built on a guess.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _RESTART
+        while (presence := await self._images.exists(image)) is Presence.UNKNOWN:
+            if await known(self._teller, image):
+                return Presence.YES
+            if loop.time() > deadline:
+                raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
+            await asyncio.sleep(1)
+        return presence
 
     async def _fail(self, lease: Lease, error: DockyardError) -> None:
         reason = {"code": error.code, "message": error.sentence, "hint": _HINTS.get(type(error), "")}

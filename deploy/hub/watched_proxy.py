@@ -1,14 +1,15 @@
-"""configurable-http-proxy, started by our supervisor, with its routes given back as soon as it comes back.
+"""configurable-http-proxy, started by somebody else, with its routes given back as soon as it comes back.
 
 The proxy keeps its routes in memory. JupyterHub compares them with its servers only every `last_activity_interval`, so
 after a crash of the proxy running servers would be unreachable for half a minute. A new proxy makes a new socket for its
-API, and a look at that costs nothing.
+API, and a look at that costs nothing; where its API is in a network, a connection that is kept to it ends with it.
 """
 
 import asyncio
+import contextlib
 import os
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from jupyterhub.proxy import ConfigurableHTTPProxy
 
@@ -23,7 +24,8 @@ class WatchedProxy(ConfigurableHTTPProxy):  # type: ignore[misc]  # JupyterHub h
     async def get_all_routes(self) -> Any:
         """The routes; the hub asks for them first when it starts, and the watch begins then."""
         if self._watch is None:
-            self._watch = asyncio.create_task(self._look())
+            local = self.api_url.startswith("http+unix:")
+            self._watch = asyncio.create_task(self._look() if local else self._hold())
         return await super().get_all_routes()
 
     def _socket(self) -> tuple[int, int] | None:
@@ -38,10 +40,27 @@ class WatchedProxy(ConfigurableHTTPProxy):  # type: ignore[misc]  # JupyterHub h
         while True:
             await asyncio.sleep(LOOK)
             found = self._socket()
-            if found is None or found == known:
-                continue
-            try:
-                await self.check_routes(self.app.users, self.app._service_map)
+            if found is not None and found != known and await self._give():
                 known = found
-            except Exception:  # noqa: BLE001  # the edge of a task: JupyterHub has its own errors for a proxy that is away
-                self.log.warning("The new proxy does not take its routes yet")
+
+    async def _hold(self) -> None:
+        """Keep a connection on which nothing is said. The proxy ends it each minute, too; then the routes are compared for nothing."""
+        address, given = urlsplit(self.api_url), True
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(address.hostname, address.port)
+                given = given or await self._give()
+                while given and await reader.read(1024):
+                    pass
+                given = False
+                writer.close()
+            await asyncio.sleep(LOOK)
+
+    async def _give(self) -> bool:
+        """Bring the routes in order; whether that went well."""
+        try:
+            await self.check_routes(self.app.users, self.app._service_map)
+        except Exception:  # noqa: BLE001  # the edge of a task: JupyterHub has its own errors for a proxy that is away
+            self.log.warning("The new proxy does not take its routes yet")
+            return False
+        return True

@@ -17,6 +17,7 @@ from steps import say
 from steps.job import OUT
 
 BASES = Path("/bases/blobs")
+FULL = Path("/bases/full")  # the mark that the store of bases is complete
 _BLOCK = 1 << 20
 
 
@@ -78,6 +79,8 @@ def bases(archives: list[str]) -> None:
 
     The layers are kept twice: unpacked for builds, and as they came for a registry that has not got them yet.
     """
+    if FULL.exists():
+        return
     environ = {**os.environ, "CONTAINERS_STORAGE_CONF": "/etc/containers/bases.conf"}
 
     def run(*arguments: str) -> str:
@@ -99,6 +102,7 @@ def bases(archives: list[str]) -> None:
                     with member, (BASES / _hex(diff_id)).open("wb") as to:
                         shutil.copyfileobj(member, to, _BLOCK)
         Path(archive).unlink()
+    FULL.touch()
 
 
 def _full(tag: str) -> str:

@@ -11,6 +11,7 @@
     bases       base images that contained builds share
     images      the protocol `ImageStore`
     spawning    the protocol `Spawning`
+    closing     the end of all of it, for docker compose
 
 What runs inside of the build container is in deploy/build.
 """
@@ -33,7 +34,8 @@ class DockerRuntime:
     def __init__(self, recipe: Recipe) -> None:
         self.engine = Engine(recipe.docker.host)
         self.registry = Registry(recipe.registry) if recipe.pushes else None
-        self.builder = DockerBuilder(self.engine, self.registry, recipe, Bases(self.engine, recipe))
+        self.bases = Bases(self.engine, recipe)
+        self.builder = DockerBuilder(self.engine, self.registry, recipe, self.bases)
         self.images = RegistryImages(self.registry, recipe) if self.registry else EngineImages(self.engine)
         self.spawning = DockerSpawning(self.engine, recipe)
 
@@ -45,13 +47,17 @@ class DockerRuntime:
 
 
 async def end_everything(settings: Settings) -> None:
-    """Remove every build and server of this installation; for whoever stops all of it, once nothing can start another."""
+    """Remove every build and server of this installation; for whoever stops all of it, once nothing can start another.
+
+    Volumes of base images stay, the containers that have filled them do not.
+    """
     runtime = make(settings)
     try:
         for handle in await runtime.builder.running():
             await runtime.builder.remove(handle)
         for user in await runtime.spawning.running():
             await runtime.spawning.remove(user)
+        await runtime.bases.let_go()
     finally:
         await runtime.aclose()
 

@@ -2,7 +2,8 @@
 
 A contained build has no engine to ask, and unpacking a base image of a gigabyte for each build would cost more than the
 build. The volume is named by the images' ids, so another image makes another volume. The container that fills it has the
-volume's name and stays as the mark that it is full: only one can be made, whoever comes first.
+volume's name and stays as the mark that it is full: only one can be made, whoever comes first. The volume itself bears a mark
+too, for when the container has gone.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from services.runtimes.docker.order import OURS, Recipe, security
 
 _BUILDER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")
 _PATIENCE = 900.0  # seconds
+_COPYING = 180.0  # seconds that images may take to be copied into a volume
+_MARK = "dockyard.bases"
+FULL = "/bases/full"  # is there once the volume is full
 
 
 class Bases:
@@ -39,6 +43,11 @@ class Bases:
                 self._ready[ids] = await self._filled(ids)
             return self._ready[ids]
 
+    async def let_go(self) -> None:
+        """Remove the containers that have filled volumes; the volumes stay."""
+        for found in await self._engine.names(_MARK, self._recipe.ours):
+            await self._engine.remove(found[_MARK])
+
     async def _id(self, name: str) -> str:
         found = await self._engine.image(name)
         if found is None:
@@ -54,7 +63,7 @@ class Bases:
     async def _filled(self, ids: tuple[str, ...]) -> str:
         settings = self._recipe.docker
         name = "dockyard-bases-" + hashlib.sha256("\n".join([*sorted(ids), settings.build_image]).encode()).hexdigest()[:12]
-        labels = {"dockyard.bases": "1", OURS: settings.installation}
+        labels = {_MARK: name, OURS: settings.installation}
         for _ in range(2):
             await self._engine.volume(name, labels)
             files = [f"/bases/in/{number}.tar" for number in range(len(ids))]
@@ -63,9 +72,10 @@ class Bases:
                 tmpfs={"/run": "rw,size=16m", "/tmp": "rw,size=64m", "/root": "rw,size=16m"}, network="none",  # noqa: S108
                 security=security(settings), capabilities=_BUILDER, read_only=True, environment={"TMPDIR": "/bases/in"}, log_bytes=1 << 20,
             ))
-            if made:
+            if made and await self._engine.read(name, FULL) is None:
                 for number, image in enumerate(ids):
                     await self._copy(name, image.partition("@")[0], f"{number}.tar")
+            if made:
                 await self._engine.start(name)
             if await self._ended(name):
                 return name
@@ -82,6 +92,8 @@ class Bases:
                 return False
             if found.ended:
                 return found.code == 0
+            if found.status == "created" and asyncio.get_running_loop().time() > deadline - _PATIENCE + _COPYING:
+                return False  # whoever made it has died before the start
             await asyncio.sleep(0.5)
         return False
 

@@ -6,6 +6,7 @@ the numbers of its lines are the positions that the worker keeps. So this object
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import structlog
@@ -38,6 +39,8 @@ from services.states import BuildState
 log = structlog.get_logger()
 _GRACE = 4.0  # seconds between TERM and KILL
 _OUR_FAULT = 75  # exit status of steps that fail themselves; deploy/build/steps
+_PUSHING = 30.0  # seconds that the registry may be away at the end of a build
+_PUSH = re.compile(r"\bfailed to push\b")
 _AWAY = 60.0  # seconds that the engine may be away (it restarts) while a build is followed
 _PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
 
@@ -136,21 +139,31 @@ class DockerBuilder:
             yield Exit(ok=False, reason=f"The build container fails: {story.reason.last[:300]}.", retryable=True)
         elif found.code in (137, 143, 255):
             yield Exit(ok=False, reason="The build container was ended from outside.", retryable=True)
+        elif self._recipe.pushes and _PUSH.search(story.reason.sentence()):  # by buildx, whose words are all that there is
+            yield Exit(ok=False, reason=f"The image could not be pushed: {story.reason.sentence()}", retryable=True)
         else:
             yield Exit(ok=False, reason=story.reason.sentence(), hint="The log above has the details.")
 
     async def _kept(self, job: BuildJob, story: "_Story") -> Exit:
-        """Bring what was built to where images are kept."""
-        try:
-            if story.layered:
-                return await self._put_together(job, story)
-            if self._recipe.docker.builder == "contained":
-                if self._registry is None:
-                    await pushing.load(self._engine, job.handle)
-                else:
-                    await pushing.push(self._engine, self._registry, job.handle, job.image)
-        except DockyardError as error:
-            return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
+        """Bring what was built to where images are kept, again and again while the registry is being restarted."""
+        deadline = asyncio.get_running_loop().time() + _PUSHING
+        while True:
+            try:
+                return await self._brought(job, story)
+            except DockyardError as error:
+                if not isinstance(error, Unreachable) or asyncio.get_running_loop().time() > deadline:
+                    return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
+                log.warning("push_interrupted", handle=job.handle, reason=error.sentence)
+            await asyncio.sleep(2)
+
+    async def _brought(self, job: BuildJob, story: "_Story") -> Exit:
+        if story.layered:
+            return await self._put_together(job, story)
+        if self._recipe.docker.builder == "contained":
+            if self._registry is None:
+                await pushing.load(self._engine, job.handle)
+            else:
+                await pushing.push(self._engine, self._registry, job.handle, job.image)
         return Exit(ok=True)
 
     async def _put_together(self, job: BuildJob, story: "_Story") -> Exit:

@@ -141,9 +141,9 @@ class Engine:
 
         await self._call(work)
 
-    async def names(self, *labels: str) -> list[Mapping[str, str]]:
-        """The labels of all containers, running or not, that have these (`key` or `key=value`)."""
-        found = await self._call(lambda api: api.containers(all=True, filters={"label": list(labels)}))
+    async def names(self, *labels: str, running: bool = False) -> list[Mapping[str, str]]:
+        """The labels of all containers that have these (`key` or `key=value`), of those that run or of all."""
+        found = await self._call(lambda api: api.containers(all=not running, filters={"label": list(labels)}))
         return [one["Labels"] for one in found]
 
     async def processes(self, name: str) -> tuple[int, int]:

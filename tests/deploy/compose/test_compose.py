@@ -8,22 +8,23 @@ import shutil
 import stat
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import httpx
 import pytest
 
+from dockyard_client import Client, Launch
 from tests.gitserver import GitServer, Repo
 from tests.services.registry.servers import free_port
 from tests.services.runtimes.docker import lab
 from tests.stack import ROOT
 
 NAMED = {"DOCKYARD_POSTGRES_IMAGE": "postgres:18", "DOCKYARD_VALKEY_IMAGE": "valkey/valkey:9", "DOCKYARD_REGISTRY_IMAGE": "registry:2"}
-OURS = {"postgres", "valkey", "registry", "migrations", "build-image", "proxy", "hub", "api", "worker", "launcher", "reaper"}
+RESTARTED = ("worker", "launcher", "reaper", "api", "hub", "proxy", "valkey", "postgres", "registry", "closer")
+OURS = {*RESTARTED, "migrations", "build-image"}
+PROJECT, OURS_ON_THE_ENGINE = "com.docker.compose.project", "dockyard.installation"
 
 
 def compose_here() -> bool:
@@ -89,7 +90,7 @@ def test_of_the_control_plane_only_hub_and_proxy_are_in_the_servers_network(conf
     assert "proxy-control" in config["services"]["proxy"]["command"]
     mounted = {name: [volume["source"] for volume in service.get("volumes", ())] for name, service in config["services"].items()}
     sockets = {name for name, sources in mounted.items() if any("docker.sock" in source for source in sources)}
-    assert sockets == {"hub", "worker", "reaper"}
+    assert sockets == {"hub", "worker", "reaper", "closer"}
 
 
 def test_alerts_and_dashboard_ask_for_numbers_that_there_are() -> None:
@@ -110,6 +111,7 @@ class Composed:
     def __init__(self, secrets: Path) -> None:
         self.port, self.servers = free_port(), free_port()
         self.name = f"dockyard-test-{os.getpid()}"
+        self.base = f"http://127.0.0.1:{self.port}"
         self.environ = os.environ | {
             "DOCKYARD_SECRETS": str(secrets), "DOCKYARD_PORT": str(self.port), "DOCKYARD_SERVERS_PORT": str(self.servers),
             "DOCKYARD_REGISTRY_PORT": str(free_port()), "DOCKYARD_SERVERS_NETWORK": f"{self.name}-servers",
@@ -126,27 +128,19 @@ class Composed:
         assert not (check and done.returncode), done.stdout + done.stderr
         return done.stdout
 
-    def open(self, path: str, **headers: str) -> Any:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        return opener.open(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers), timeout=300)
-
     def until_healthy(self) -> None:
         deadline = time.monotonic() + 180
         while True:
-            with contextlib.suppress(OSError, urllib.error.HTTPError), self.open("/health") as answer:
-                if answer.status == 200:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.base}/health", timeout=10).status_code == 200:
                     return
             assert time.monotonic() < deadline, self.run("ps", "-a", check=False)
             time.sleep(0.5)
 
-    def launch(self, spec: str) -> dict[str, Any]:
-        with self.open(f"/build/{spec}", Accept="text/event-stream") as stream:
-            for raw in stream:
-                if raw.startswith(b"data: "):
-                    event: dict[str, Any] = json.loads(raw[6:])
-                    if event["phase"] in ("ready", "failed"):
-                        return event
-        raise AssertionError("the stream ended before the launch")
+    def left(self) -> dict[str, str]:
+        """What the engine has of the project or of what that has started, volumes aside."""
+        found = {label: lab.docker("ps", "-aq", "--filter", f"label={label}={self.name}") for label in (PROJECT, OURS_ON_THE_ENGINE)}
+        return found | {"networks": lab.docker("network", "ls", "-q", "--filter", f"name={self.name}")}
 
 
 @pytest.fixture
@@ -155,39 +149,61 @@ def composed(secrets: Path) -> Iterator[Composed]:
         pytest.skip("no docker compose")
     if why := lab.reason():
         pytest.skip(why)
-    missing = [name for name in (*NAMED.values(), lab.SMALL, lab.BASE) if not lab.docker("images", "-q", name)]
+    missing = [name for name in NAMED.values() if not lab.docker("image", "inspect", "-f", "found", name, check=False)]
     if missing:
         pytest.skip(f"the engine has no image {', '.join(missing)}")
     found = Composed(secrets)
-    found.run("up", "-d", "--build")
     try:
+        found.run("up", "-d", "--build")
         found.until_healthy()
         yield found
     finally:
-        found.run("down", "-v", "--remove-orphans", "-t", "5", check=False)
+        found.run("down", "-v", "-t", "5", check=False)
+
+
+def answers(launch: Launch) -> bool:
+    """Whether the launch's server does, through the proxy; a proxy or hub that has just come back has some seconds to know it."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{launch.url}api/status", params={"token": launch.token or ""}, timeout=10).status_code == 200:
+                return True
+        time.sleep(0.5)
+    return False
+
+
+def waiting(word: str) -> str:
+    """A Dockerfile of a Jupyter server whose build takes a while."""
+    return (
+        f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
+        "{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }\n"
+        f"USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\nRUN : {word}; sleep 5\n")
 
 
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_launch_goes_through_all_services_and_down_leaves_nothing(composed: Composed, tmp_path: Path) -> None:
-    repo = Repo.create(tmp_path, "served.git")
-    commit = repo.commit({"Dockerfile": (
-        f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan\nUSER 1000\nWORKDIR /home/jovyan\n"
-        "ENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n")})
-    with GitServer(tmp_path, host=lab.gateway()) as server:
-        spec = f"git/{quote(server.url('served.git'), safe='')}/{commit}"
-        event = composed.launch(spec)
-        assert event["phase"] == "ready", event
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{event['url']}api/status?token={event['token']}", timeout=30) as answer:
-            assert answer.status == 200
-        for name in ("worker", "launcher", "valkey", "hub", "api"):
-            composed.run("restart", "-t", "15", name)
-        composed.until_healthy()
-        with opener.open(f"{event['url']}api/status?token={event['token']}", timeout=30) as answer:
-            assert answer.status == 200
-        assert composed.launch(spec)["phase"] == "ready"
-    composed.run("down", "--remove-orphans", "-t", "5")
-    assert composed.run("ps", "-aq") == ""
-    assert f"{composed.name}-servers" not in lab.docker("network", "ls", "--format", "{{.Name}}")
+def test_any_service_may_be_restarted_under_launches_and_down_leaves_nothing(composed: Composed, tmp_path: Path) -> None:
+    """Each service once, with a launch under way that began just before; the server of the first launch lives through all."""
+    with GitServer(tmp_path, host=lab.gateway()) as server, Client(composed.base) as dockyard:
+        def launch(name: str) -> str:
+            Repo.create(tmp_path, f"{name}.git").commit({"Dockerfile": waiting(f"{composed.name}-{name}")})
+            return dockyard.launches.create(server.url(f"{name}.git")).id
+
+        first = dockyard.launches.wait(launch("first"))
+        assert first.state == "ready", first.reason
+        assert answers(first)
+        for service in RESTARTED:
+            under_way = launch(service)
+            composed.run("restart", "-t", "15", service)
+            composed.until_healthy()
+            ended = dockyard.launches.wait(under_way)
+            assert ended.state == "ready", (service, ended.reason)
+            assert answers(ended), service
+            dockyard.launches.stop(under_way)
+        assert answers(first)
+        assert dockyard.launches.get(first.id).state == "ready"
+        dockyard.launches.create(server.url("first.git"), rebuild=True)  # it is building, and a server runs
+    assert all(composed.left().values())
+    composed.run("down", "-t", "15")
+    assert composed.left() == dict.fromkeys((PROJECT, OURS_ON_THE_ENGINE, "networks"), "")
