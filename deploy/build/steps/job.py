@@ -54,7 +54,10 @@ def trust() -> None:
 def environment(job: Job) -> dict[str, str]:
     """The environment of repo2docker."""
     found = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    found |= {"DOCKYARD_UV": "1" if job.uv else "", "BUILDAH_ISOLATION": "chroot", "HOME": "/root"}
+    found |= {
+        "DOCKYARD_UV": "1" if job.uv else "", "DOCKYARD_DEFAULT_BUILDPACK": job.default_buildpack,
+        "BUILDAH_ISOLATION": "chroot", "HOME": "/root",
+    }
     if job.registry:
         found["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"] = json.dumps(job.registry)
     return found

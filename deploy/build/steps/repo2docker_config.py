@@ -16,3 +16,8 @@ if os.environ.get("DOCKYARD_UV"):
     packs.insert(packs.index(CondaBuildPack), UvBuildPack)
     c.Repo2Docker.buildpacks = packs
     c.Repo2Docker.default_buildpack = UvBuildPack
+if os.environ.get("DOCKYARD_DEFAULT_BUILDPACK"):
+    # On its command line repo2docker would take the name for the class itself.
+    from traitlets.utils.importstring import import_item
+
+    c.Repo2Docker.default_buildpack = import_item(os.environ["DOCKYARD_DEFAULT_BUILDPACK"].replace(":", "."))

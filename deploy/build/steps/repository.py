@@ -23,9 +23,8 @@ def build(job: Job, checkout: Path, image: str, ref: str) -> int:
         arguments.append("--push")
     if job.mode == "engine" and job.no_cache:
         arguments.append("--DockerEngine.extra_buildx_build_args=--no-cache")
-    for trait, value in (("base_image", job.base_image), ("default_buildpack", job.default_buildpack)):
-        if value:
-            arguments.append(f"--Repo2Docker.{trait}={value}")
+    if job.base_image:
+        arguments.append(f"--Repo2Docker.base_image={job.base_image}")
     environ = environment(job) | {"DOCKYARD_CHECKOUT": str(checkout)}
     return subprocess.run([*arguments, *job.arguments, "--", job.repo_url], env=environ, check=False, stdin=subprocess.DEVNULL,
                           stderr=subprocess.STDOUT, cwd="/").returncode
