@@ -100,9 +100,15 @@ class Launch(Body):
     reason: Reason | None = None
     position: int | None = Field(default=None, description="In the queue, from 1.")
     estimate_seconds: float | None = Field(default=None, description="Until it is ready, as far as known.")
+    estimate_low: float | None = Field(default=None, description="A quarter of those before took less.")
+    estimate_high: float | None = Field(default=None, description="A quarter of those before took more.")
     timings: dict[str, float] = Field(
         default_factory=dict, description="Seconds spent in each state, the present one included.",
         examples=[{"waiting": 0.01, "resolving": 0.4, "building": 21.5}],
+    )
+    steps: dict[str, float] = Field(
+        default_factory=dict, examples=[{"resolve": 0.41, "build": 19.2, "push": 2.3, "launch": 1.9}],
+        description="Seconds of each step, the present one included: resolve, build, push, launch. What was not needed is left out.",
     )
     attempt: int = 1
     build_only: bool = False
@@ -121,6 +127,10 @@ class Build(Body):
     generation: int = Field(default=1, description="Rises when the same image is deliberately built again.")
     environment: str | None = Field(default=None, description="Key of the environment, where environments are shared.")
     lines: int = Field(default=0, description="Lines of the log so far.")
+    timings: dict[str, float] = Field(
+        default_factory=dict, description="Seconds spent in each state, the present one included.",
+        examples=[{"queued": 0.1, "fetching": 1.2, "building": 18.0, "pushing": 2.3}],
+    )
     reason: Reason | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -11,6 +11,8 @@ from api.bodies import Build, Launch, Reason, Server
 from services.errors import BadRequest
 from services.names import server_id
 from services.secrets import Secret
+from services.states import BUILD_ENDED
+from services.usecases.pace import Span
 from services.usecases.read import LaunchView
 
 Row = TypeVar("Row", Launch, Build, Server)
@@ -42,21 +44,50 @@ def launch(row: Mapping[str, Any], **more: Any) -> Launch:
     )
 
 
-def held_launch(view: LaunchView, secret: Secret, build_state: str | None, estimate: float | None) -> Launch:
-    """A launch for whoever holds its id: with the server's address and token while it is ready."""
+def held_launch(view: LaunchView, secret: Secret, its_build: Build | None, left: Span | None) -> Launch:
+    """A launch for whoever holds its id: with the server's address and token while it is ready; `left` until it is."""
     row = view.row
-    opens: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if row["state"] == "ready":
-        opens = {"url": row["url"], "token": secret.server_token(server_id(row["id"], row["attempt"]))}
+        more = {"url": row["url"], "token": secret.server_token(server_id(row["id"], row["attempt"]))}
+    if left is not None:
+        more |= {
+            "estimate_seconds": round(left.usual, 1), "estimate_low": round(left.low, 1), "estimate_high": round(left.high, 1)}
     return launch(
-        row, timings=dict(view.timings), position=None if view.position is None else view.position + 1,
-        build_state=build_state, estimate_seconds=estimate, **opens,
+        row, timings=dict(view.timings), steps=_steps(view.timings, its_build),
+        position=None if view.position is None else view.position + 1,
+        build_state=its_build.state if its_build and row["state"] == "building" else None, **more,
     )
 
 
-def build(row: Mapping[str, Any]) -> Build:
-    """A build."""
-    return Build(**{key: row[key] for key in _BUILD}, ref=row["commit"], reason=_reason(row))
+def _steps(spent: Mapping[str, float], its_build: Build | None) -> dict[str, float]:
+    """From states to steps. Whoever has joined a build late has waited for a part of it only."""
+    found = {"resolve": spent.get("waiting", 0.0) + spent.get("resolving", 0.0)}
+    if "building" in spent:
+        pushed = its_build.timings.get("pushing") if its_build else None
+        push = None if pushed is None else min(pushed, spent["building"])
+        found["build"] = spent["building"] - (push or 0.0)
+        if push is not None:
+            found["push"] = push
+    if "launching" in spent:
+        found["launch"] = spent["launching"]
+    return {name: round(seconds, 3) for name, seconds in found.items()}
+
+
+def build(row: Mapping[str, Any], now: datetime | None = None) -> Build:
+    """A build; `now` by the database's clock, where it may be under way and its timings are wanted."""
+    return Build(**{key: row[key] for key in _BUILD}, ref=row["commit"], reason=_reason(row), timings=_build_timings(row, now))
+
+
+def _build_timings(row: Mapping[str, Any], now: datetime | None) -> dict[str, float]:
+    """Seconds by state, out of the moments at which the states were reached."""
+    end = row["ended_at"] or now
+    if end is None:
+        return {}
+    reached = sorted(
+        (at, state) for state, at in {"queued": row["created_at"].timestamp(), **row["marks"]}.items() if state not in BUILD_ENDED)
+    until = [at for at, _ in reached[1:]] + [end.timestamp()]
+    return {state: round(max(0.0, then - at), 3) for (at, state), then in zip(reached, until, strict=True)}
 
 
 def server(row: Mapping[str, Any]) -> Server:

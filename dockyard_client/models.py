@@ -55,7 +55,10 @@ class Launch:
     reason: Reason | None = None
     position: int | None = None  # in the queue of builds, from 1
     estimate_seconds: float | None = None  # until ready, as far as known
+    estimate_low: float | None = None  # a quarter of those before took less
+    estimate_high: float | None = None  # a quarter of those before took more
     timings: Mapping[str, float] = field(default_factory=dict)  # state -> seconds spent in it
+    steps: Mapping[str, float] = field(default_factory=dict)  # resolve, build, push, launch -> seconds; what was not needed is not there
     attempt: int = 1
     build_only: bool = False
 
@@ -91,6 +94,7 @@ class Build:
     generation: int = 1  # rises when the same image is deliberately built again
     environment: str | None = None  # key of the environment, where the runtime shares environments
     lines: int = 0  # of the log, so far
+    timings: Mapping[str, float] = field(default_factory=dict)  # state -> seconds spent in it
     reason: Reason | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -1,5 +1,7 @@
 """The page of a build: its log for good, with an address for every line."""
 
+from datetime import UTC, datetime
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -23,7 +25,7 @@ _ICONS = {"built": "icon_ready.svg", "failed": "icon_failed.svg", "cancelled": "
 async def build(request: Request, build_id: str) -> Response:
     """The page."""
     services = services_of(request)
-    body = shapes.build(await read.build(services.teller.db, checked_id(build_id, "build")))
+    body = shapes.build(await read.build(services.teller.db, checked_id(build_id, "build")), datetime.now(UTC))
     base = services.settings.front.base_url
     name = human(body.repo_url)
     took = duration((body.ended_at - body.started_at).total_seconds()) if body.ended_at and body.started_at else ""

@@ -26,6 +26,7 @@ from api.static_files import address
 from services.errors import NotFound
 from services.providers.base import Spec
 from services.providers.layout import query
+from services.settings import Settings
 from services.usecases.change import end_launch
 
 router = APIRouter(include_in_schema=False)
@@ -114,7 +115,7 @@ def _asked(services: ApiServices, request: Request) -> dict[str, str]:
 
 def _status(services: ApiServices, launch: Launch) -> tuple[Story, dict[str, Any]]:
     """What the status part is rendered from."""
-    story = tell(launch)
+    story = tell(launch, pushes=_pushes(services.settings))
     frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
     return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
@@ -133,6 +134,11 @@ async def launched(request: Request, launch_id: str) -> Response:
             **query(launch.subdir, launch.environment),
         ), **context,
     )
+
+
+def _pushes(settings: Settings) -> bool:
+    """Whether an image is stored elsewhere than where it is built, and so waited for."""
+    return settings.runtime.name == "kubernetes" or (settings.runtime.name == "docker" and bool(settings.registry.url))
 
 
 def _origin(launch: Launch) -> str:

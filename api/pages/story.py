@@ -51,7 +51,7 @@ class Story:
     about: str = ""  # how long it will take, as a sentence; the page counts it down
     then: str = ""
     steps: tuple[Step, ...] = ()
-    estimate: float | None = None
+    estimate: tuple[float, float] | None = None  # seconds: probably more than the one and less than the other
     queued: bool = False  # it waits for its turn: the page asks again now and then
     can: frozenset[str] = field(default_factory=frozenset)  # cancel, stop, retry, rebuild, open
 
@@ -71,52 +71,53 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def about(seconds: float) -> str:
-    """A duration as one would say it: "About 40 seconds"."""
-    if seconds < 3:
+def about(low: float, high: float) -> str:
+    """What is left as one would say it: "About 40 seconds", "20 to 60 seconds", "Up to 3 minutes". The page's script says it too."""
+    if high < 3:
         return "A moment"
-    if seconds < 50:
-        return f"About {max(5, round(seconds / 5) * 5)} seconds"
-    if seconds < 90:
-        return "About a minute"
-    return f"About {round(seconds / 60)} minutes"
+    unit, size, least = ("seconds", 5, 1) if high < 90 else ("minutes", 1, 60)
+    first, last = (max(size, round(seconds / least / size) * size) for seconds in (low, high))
+    if high <= 1.7 * low or first == last:
+        middle = max(size, round((low + high) / 2 / least / size) * size)
+        return "About a minute" if 55 <= middle * least <= 75 else f"About {middle} {unit}"
+    return f"Up to {last} {unit}" if low < high / 6 else f"{first} to {last} {unit}"
 
 
-def steps_of(launch: Launch) -> tuple[Step, ...]:
-    """Look up, build, start: each with its state and the time it took."""
-    spent, state = launch.timings, launch.state
-    looked, built, started = (
-        sum(spent.get(name, 0.0) for name in names)
-        for names in (("waiting", "resolving"), ("building",), ("launching",))
-    )
+_STEPS = {
+    "resolve": "Look up the commit", "build": "Build the environment", "push": "Store the image", "launch": "Start the server",
+}
+
+
+def steps_of(launch: Launch, pushes: bool) -> tuple[Step, ...]:
+    """Look up, build, store, start: each with its state and the time it took. `pushes`: images are stored elsewhere."""
+    spent, state = launch.steps, launch.state
+    names = [name for name in _STEPS if (name != "push" or pushes or "push" in spent) and (name != "launch" or not launch.build_only)]
     ended_badly = state in ("failed", "cancelled")
-    reached = 2 if "launching" in spent else 1 if "building" in spent else 0
-    if state in ("ready", "stopping", "stopped", "done"):
-        reached = 3
-    elif not ended_badly:
-        reached = {"waiting": 0, "resolving": 0, "building": 1, "launching": 2}[state]
-    names = ("Look up the commit", "Build the environment", "Start the server")
-    details = (
-        launch.resolved_ref[:10] if launch.resolved_ref else "The forge is being asked." if state == "resolving" else "",
-        "It exists already." if reached > 1 and "building" not in spent else _BUILD.get(launch.build_state or "", ""),
-        "The hub is being asked." if state == "launching" else "",
-    )
+    if state in OPEN:
+        pushing = launch.build_state == "pushing" and "push" in names
+        now = names.index({"building": "push" if pushing else "build", "launching": "launch"}.get(state, "resolve"))
+    else:
+        now = max((names.index(name) for name in spent if name in names), default=0) if ended_badly else len(names)
+    details = {
+        "resolve": launch.resolved_ref[:10] if launch.resolved_ref else "The forge is being asked." if state == "resolving" else "",
+        "build": "It exists already." if "build" not in spent else _BUILD.get(launch.build_state or "", ""),
+        "launch": "The hub is being asked." if state == "launching" else "",
+    }
     steps = []
-    for number, (name, detail, seconds) in enumerate(zip(names, details, (looked, built, started), strict=True)):
-        if number > reached:
-            steps.append(Step(name, "open"))
-        elif number == reached:
-            steps.append(Step(name, state if ended_badly else "current", detail, seconds))
-        elif number == 1 and "building" not in spent:
-            steps.append(Step(name, "skipped", detail))
+    for number, name in enumerate(names):
+        if number > now:
+            steps.append(Step(_STEPS[name], "open"))
+        elif number == now:
+            steps.append(Step(_STEPS[name], state if ended_badly else "current", details.get(name, ""), spent.get(name, 0.0)))
+        elif name not in spent:
+            steps.append(Step(_STEPS[name], "skipped", details.get(name, "")))
         else:
-            steps.append(Step(name, "done", detail, seconds))
-    return tuple(steps[:2] if launch.build_only else steps)
+            steps.append(Step(_STEPS[name], "done", "" if name == "build" else details.get(name, ""), spent[name]))
+    return tuple(steps)
 
 
 _BUILD = {
     "queued": "Waiting for a free place.", "fetching": "Fetching the repository.", "building": "Installing what it needs.",
-    "pushing": "Storing the image.",
 }
 STOPPED = {
     "idle": "This server was stopped because nobody used it.",
@@ -126,8 +127,8 @@ STOPPED = {
 }
 
 
-def tell(launch: Launch) -> Story:
-    """The story so far."""
+def tell(launch: Launch, *, pushes: bool = True) -> Story:
+    """The story so far; `pushes` as in `steps_of`."""
     name = launch.repo or launch.spec
     now, about_, then = _now(launch)
     state = launch.state
@@ -141,10 +142,15 @@ def tell(launch: Launch) -> Story:
     if state in OPEN and launch.target != "ready":
         now, about_, then = "Cancelling.", "", ""
     return Story(
-        state, f"{word} · {name}", icon, sign, now, about_, then, steps_of(launch),
-        launch.estimate_seconds if state in OPEN else None,
+        state, f"{word} · {name}", icon, sign, now, about_, then, steps_of(launch, pushes), _band(launch),
         state in ("waiting", "stopping") or launch.build_state == "queued", _can(launch),
     )
+
+
+def _band(launch: Launch) -> tuple[float, float] | None:
+    if launch.state not in OPEN or launch.estimate_low is None or launch.estimate_high is None:
+        return None
+    return launch.estimate_low, launch.estimate_high
 
 
 def _can(launch: Launch) -> frozenset[str]:
@@ -163,23 +169,27 @@ def _before(number: int, one: str, many: str) -> str:
 
 def _now(launch: Launch) -> tuple[str, str, str]:
     """The one line, how long it will take, and what follows from it."""
-    wait = f"{about(launch.estimate_seconds)}." if launch.estimate_seconds is not None else ""
+    band = _band(launch)
+    wait = f"{about(*band)}." if band else ""
     queued = launch.position is not None and launch.position > 1
     ahead = (launch.position or 1) - 1
     match launch.state:
         case "waiting":
             return (_before(ahead, "launch", "launches") if queued else "Waiting for a free worker."), wait, ""
         case "resolving":
-            return f"Looking up {launch.ref or 'the newest version'} of {launch.repo or launch.spec}.", "", ""
+            ref = "the newest version" if launch.ref in ("", "HEAD") else launch.ref
+            return f"Looking up {ref} of {launch.repo or launch.spec}.", wait, ""
         case "building" if queued and launch.build_state == "queued":
             return _before(ahead, "build", "builds"), wait, ""
         case "building" if launch.build_state == "fetching":
             return "Fetching the repository.", wait, ""
+        case "building" if launch.build_state == "pushing":
+            return "Storing the image.", wait, "The next visitor will not wait for it."
         case "building":
             usual = wait or "New environments take 20 to 60 seconds."
             return "Building the environment.", usual, "The next visitor will not wait for it."
         case "launching":
-            reused = "building" not in launch.timings
+            reused = "build" not in launch.steps
             return "Starting your server.", wait or "Usually 2 seconds.", "This environment exists already." if reused else ""
         case "ready":
             return f"Ready. Opening {what_opens(launch.urlpath)}…", "", ""

@@ -1,6 +1,7 @@
 """`/api/v1/builds`: builds and their logs, which stay readable after the build, also after a failed one."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -50,7 +51,7 @@ async def builds(
 @router.get("/{build_id}", summary="Look at a build")
 async def build(request: Request, build_id: str) -> Build:
     """Where it stands. Whoever knows the id may see it."""
-    return shapes.build(await read.build(services_of(request).teller.db, checked_id(build_id, "build")))
+    return shapes.build(await read.build(services_of(request).teller.db, checked_id(build_id, "build")), datetime.now(UTC))
 
 
 @router.get("/{build_id}/log", summary="The log of a build", response_class=PlainTextResponse)
@@ -95,4 +96,4 @@ async def cancel(request: Request, build_id: str) -> Build:
     """Cancels it for everybody who waits for it; needs the admin token."""
     services = services_of(request)
     await end_build(services.teller, checked_id(build_id, "build"))
-    return shapes.build(await read.build(services.teller.db, build_id))
+    return shapes.build(await read.build(services.teller.db, build_id), datetime.now(UTC))

@@ -63,7 +63,7 @@
     }
   }
 
-  function tick() { // durations count on; the band shows how much of the expected time has gone
+  function tick() { // durations count on; the band shows how much time has gone, and when the end is expected
     const time = document.querySelector("time[data-since]");
     if (!time) return;
     const spent = Number(time.dataset.since) + (performance.now() - clock) / 1000;
@@ -71,17 +71,23 @@
     time.textContent = shown < 60 ? `${shown} s` : `${Math.floor(shown / 60)} min ${String(shown % 60).padStart(2, "0")} s`;
     const band = document.querySelector(".band");
     if (!band) return;
-    const whole = Number(time.dataset.since) + Number(band.dataset.left) * 1.4; // it may well take a little longer
+    const [low, high, gone] = [Number(band.dataset.low), Number(band.dataset.high), spent - Number(time.dataset.since)];
+    const whole = (spent - gone + high) * 1.1; // it may well take a little longer
     band.hidden = false;
-    if (at("about")) at("about").textContent = `${about(Number(band.dataset.left) + Number(time.dataset.since) - spent)}.`;
+    if (at("about")) at("about").textContent = `${about(Math.max(low - gone, 0.3), Math.max(high - gone, 0.3))}.`;
     band.querySelector("i").style.width = `${Math.min(97, 100 * spent / whole)}%`;
-    band.querySelector("b").style.width = `${100 * Number(band.dataset.left) * 0.6 / whole}%`;
+    const expected = band.querySelector("b").style;
+    expected.left = `${100 * (spent - gone + low) / whole}%`;
+    expected.right = `${100 / 11}%`;
   }
 
-  function about(left) { // as `about` of api/pages/story.py says it
-    if (left < 3) return "A moment";
-    if (left < 50) return `About ${Math.max(5, Math.round(left / 5) * 5)} seconds`;
-    return left < 90 ? "About a minute" : `About ${Math.round(left / 60)} minutes`;
+  function about(low, high) { // as `about` of api/pages/story.py says it
+    if (high < 3) return "A moment";
+    const [unit, size, least] = high < 90 ? ["seconds", 5, 1] : ["minutes", 1, 60];
+    const rounded = (seconds) => Math.max(size, Math.round(seconds / least / size) * size);
+    const [first, last, middle] = [low, high, (low + high) / 2].map(rounded);
+    if (high <= 1.7 * low || first === last) return middle * least >= 55 && middle * least <= 75 ? "About a minute" : `About ${middle} ${unit}`;
+    return low < high / 6 ? `Up to ${last} ${unit}` : `${first} to ${last} ${unit}`;
   }
 
   // --- ends -----------------------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ class Build(Owned, Base):
         ),
         Index("build_image", "image"),
         Index("build_created", "created_at", "id"),
+        Index("build_repository", "repo_url", "created_at"),
     )
 
 

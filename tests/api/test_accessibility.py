@@ -76,5 +76,6 @@ async def test_the_launch_page_works_without_a_script(live, chromium):
     await page.wait_for_url("**/launches/*")
     launch = await made(live)
     await live.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
-    await playwright.expect(page.locator("#now")).to_have_text("Looking up HEAD of norvig/pytudes.")  # the page asks again by itself
+    # The page asks again by itself.
+    await playwright.expect(page.locator("#now")).to_have_text("Looking up the newest version of norvig/pytudes.")
     await context.close()

@@ -20,7 +20,7 @@ async def test_a_typed_address_ends_in_the_server(live, page):
     launch = await made(live)
     await page.wait_for_url(f"**/launches/{launch}")
     await live.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
-    await playwright.expect(page.locator("#now")).to_have_text("Looking up HEAD of norvig/pytudes.")
+    await playwright.expect(page.locator("#now")).to_have_text("Looking up the newest version of norvig/pytudes.")
     await playwright.expect(page).to_have_title("Waiting · norvig/pytudes")
     build = await live.build("image:x")
     await live.move(launch, LaunchState.BUILDING, NewEvent(Kind.BUILDING, {"build": build}), build=build)

@@ -120,6 +120,21 @@ async def test_timings_and_reasons_are_told(http, front):
     assert set(body["timings"]) >= {"waiting", "resolving", "building"}
 
 
+async def test_steps_are_told_with_the_push(http, front):
+    launch, build = await front.building()
+    await front.process.db.rows(sa.text("""
+        UPDATE build SET created_at = now() - interval '40 s', started_at = now() - interval '39 s', state = 'pushing', marks =
+          jsonb_build_object('fetching', extract(epoch FROM now()) - 39, 'building', extract(epoch FROM now()) - 35,
+                             'pushing', extract(epoch FROM now()) - 5)
+    """))
+    await front.process.db.rows(sa.text("UPDATE event SET at = at - interval '30 s'"))
+    body = (await http.get(f"/api/v1/launches/{launch}")).json()
+    steps = {name: round(seconds) for name, seconds in body["steps"].items()}
+    assert (steps, body["build_state"], body["estimate_seconds"]) == ({"resolve": 0, "build": 25, "push": 5}, "pushing", None)
+    timings = (await http.get(f"/api/v1/builds/{build}")).json()["timings"]
+    assert {name: round(seconds) for name, seconds in timings.items()} == {"queued": 1, "fetching": 4, "building": 30, "pushing": 5}
+
+
 async def test_a_finished_stream_is_told_once(http, front):
     launch, build = await front.building()
     last = await front.log(build, 1, ["one\n", "two\n"])

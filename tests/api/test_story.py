@@ -25,11 +25,14 @@ def test_durations_are_told(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(1, "A moment"), (4, "About 5 seconds"), (38, "About 40 seconds"), (70, "About a minute"), (130, "About 2 minutes")],
+    ("low", "high", "text"),
+    [(0.3, 1, "A moment"), (3, 4, "About 5 seconds"), (32, 44, "About 40 seconds"), (55, 75, "About a minute"),
+     (18, 62, "20 to 60 seconds"),
+     (2, 58, "Up to 60 seconds"), (50, 180, "1 to 3 minutes"), (10, 180, "Up to 3 minutes"), (110, 140, "About 2 minutes"),
+     (70, 100, "About a minute")],
 )
-def test_estimates_are_told_as_one_would_say_them(seconds, text):
-    assert about(seconds) == text
+def test_estimates_are_told_as_one_would_say_them(low, high, text):
+    assert about(low, high) == text
 
 
 @pytest.mark.parametrize(
@@ -37,15 +40,17 @@ def test_estimates_are_told_as_one_would_say_them(seconds, text):
     [
         (story("waiting", position=1), "Waiting for a free worker.", "", ""),
         (story("waiting", position=2), "1 launch is before yours.", "", ""),
-        (story("waiting", position=4, estimate_seconds=41), "3 launches are before yours.", "About 40 seconds.", ""),
+        (story("waiting", position=4, estimate_low=33, estimate_high=45), "3 launches are before yours.", "About 40 seconds.", ""),
         (story("resolving"), "Looking up main of norvig/pytudes.", "", ""),
         (story("building", build_state="queued", position=3), "2 builds are before yours.", "", ""),
         (story("building", build_state="fetching", position=1), "Fetching the repository.", "", ""),
         (story("building", build_state="building"), "Building the environment.", "New environments take 20 to 60 seconds.",
          "The next visitor will not wait for it."),
-        (story("launching", timings={"launching": 1}), "Starting your server.", "Usually 2 seconds.",
+        (story("building", build_state="pushing"), "Storing the image.", "", "The next visitor will not wait for it."),
+        (story("launching", steps={"launch": 1}), "Starting your server.", "Usually 2 seconds.",
          "This environment exists already."),
-        (story("launching", timings={"building": 9, "launching": 1}, estimate_seconds=1.0), "Starting your server.", "A moment.", ""),
+        (story("launching", steps={"build": 9, "launch": 1}, estimate_low=0.5, estimate_high=1.0), "Starting your server.", "A moment.",
+         ""),
         (story("ready"), "Ready. Opening JupyterLab…", "", ""),
         (story("ready", urlpath="rstudio/?x=1"), "Ready. Opening RStudio…", "", ""),
         (story("failed", reason=Reason(code="x", message="It broke.", hint="Mend it.")), "It broke.", "", "Mend it."),
@@ -62,18 +67,28 @@ def test_one_line_says_what_happens(told, now, about_, then):
 @pytest.mark.parametrize(
     ("told", "states"),
     [
-        (story("waiting"), ["current", "open", "open"]),
-        (story("building", timings={"resolving": 1, "building": 2}), ["done", "current", "open"]),
-        (story("launching", timings={"resolving": 1, "launching": 2}), ["done", "skipped", "current"]),
-        (story("ready", timings={"resolving": 1, "building": 3, "launching": 2, "ready": 9}), ["done", "done", "done"]),
-        (story("failed", timings={"waiting": 1, "resolving": 1, "failed": 0}), ["failed", "open", "open"]),
-        (story("failed", timings={"waiting": 1, "building": 1, "failed": 0}), ["done", "failed", "open"]),
-        (story("cancelled", timings={"waiting": 1, "building": 1, "launching": 3}), ["done", "done", "cancelled"]),
-        (story("done", build_only=True, timings={"building": 3}), ["done", "done"]),
+        (story("waiting", steps={"resolve": 0.1}), ["current", "open", "open", "open"]),
+        (story("building", steps={"resolve": 1, "build": 2}), ["done", "current", "open", "open"]),
+        (story("building", build_state="pushing", steps={"resolve": 1, "build": 2, "push": 1}), ["done", "done", "current", "open"]),
+        (story("launching", steps={"resolve": 1, "launch": 2}), ["done", "skipped", "skipped", "current"]),
+        (story("launching", steps={"resolve": 1, "build": 2, "launch": 2}), ["done", "done", "skipped", "current"]),
+        (story("ready", steps={"resolve": 1, "build": 3, "push": 1, "launch": 2}), ["done", "done", "done", "done"]),
+        (story("building", build_state="building", steps={"resolve": 1, "build": 1, "launch": 2}), ["done", "current", "open", "open"]),
+        (story("failed", steps={"resolve": 1}), ["failed", "open", "open", "open"]),
+        (story("failed", steps={"resolve": 1, "build": 1}), ["done", "failed", "open", "open"]),
+        (story("failed", steps={"resolve": 1, "build": 1, "push": 1}), ["done", "done", "failed", "open"]),
+        (story("cancelled", steps={"resolve": 1, "build": 1, "launch": 3}), ["done", "done", "skipped", "cancelled"]),
+        (story("done", build_only=True, steps={"resolve": 1, "build": 3, "push": 1}), ["done", "done", "done"]),
     ],
 )
 def test_the_steps_follow_the_state(told, states):
     assert [step.state for step in told.steps] == states
+
+
+def test_an_image_that_stays_where_it_was_built_is_not_stored():
+    launch = Launch(**BASE, state="ready", steps={"resolve": 1, "build": 3, "launch": 2})
+    assert [(step.name, step.seconds) for step in tell(launch, pushes=False).steps] == [
+        ("Look up the commit", 1), ("Build the environment", 3), ("Start the server", 2)]
 
 
 @pytest.mark.parametrize(
