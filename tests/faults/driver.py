@@ -6,7 +6,6 @@ again as it was, as far as a machine does the same thing twice.
 
 import asyncio
 import contextlib
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -57,21 +56,25 @@ class Driver:
 
     async def run(self, seconds: float) -> Outcome:
         """Launch and break for so many seconds, let everything come to rest, and check."""
-        async with self.launching(seconds) as client:
-            until = time.monotonic() + seconds
-            await asyncio.gather(*[self._break(client, until) for _ in range(2)])
+        ended = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, ended.set)
+        async with self.launching(ended) as client:
+            await asyncio.gather(*[self._break(client, ended) for _ in range(2)])
         return self.outcome
 
+    async def known(self, client: httpx.AsyncClient) -> Story:
+        """One launch of an image that exists."""
+        return await self._launch(client, await self._asks.known())
+
     @contextlib.asynccontextmanager
-    async def launching(self, seconds: float) -> AsyncIterator[httpx.AsyncClient]:
-        """Clients launch for so many seconds and to the end of the block; then everything comes to rest and is checked."""
+    async def launching(self, ended: asyncio.Event) -> AsyncIterator[httpx.AsyncClient]:
+        """Clients launch until `ended`; at the end of the block everything comes to rest and is checked."""
         outcome = self.outcome
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._place.port}", trust_env=False, limits=httpx.Limits(
                 max_connections=None, max_keepalive_connections=0)) as client:
-            await self._launch(client, await self._asks.known())
+            await self.known(client)
             watching = asyncio.create_task(self.watch.run())
-            until = time.monotonic() + seconds
-            clients = [asyncio.create_task(self._client(client, until)) for _ in range(self._clients)]
+            clients = [asyncio.create_task(self._client(client, ended)) for _ in range(self._clients)]
             try:
                 yield client
                 await asyncio.gather(*clients)
@@ -91,8 +94,8 @@ class Driver:
 
     # -- launches ----------------------------------------------------------------------------------------------
 
-    async def _client(self, client: httpx.AsyncClient, until: float) -> None:
-        while time.monotonic() < until:
+    async def _client(self, client: httpx.AsyncClient, ended: asyncio.Event) -> None:
+        while not ended.is_set():
             await self._launch(client, await self._asks.next())
 
     async def _launch(self, client: httpx.AsyncClient, ask: Ask) -> Story:
@@ -124,11 +127,11 @@ class Driver:
 
     # -- faults ------------------------------------------------------------------------------------------------
 
-    async def _break(self, client: httpx.AsyncClient, until: float) -> None:
+    async def _break(self, client: httpx.AsyncClient, ended: asyncio.Event) -> None:
         await self._faults.pause(0.5, 3.0)
-        while time.monotonic() < until:
+        while not ended.is_set():
             fault = await self._faults.one()
-            story = await self._launch(client, await self._asks.known())
+            story = await self.known(client)
             if story.end == "ready":
                 self.outcome.recoveries[fault].append(story.ready)
             await self._faults.pause(0.0, 2.0)

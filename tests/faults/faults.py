@@ -160,7 +160,7 @@ class Faults:
         assert self._place.disk is not None
         path = self._place.disk / "filled"
         try:
-            for _ in range(4):
+            for _times in range(4):
                 await asyncio.to_thread(_fill, path)
                 await asyncio.sleep(seconds / 2)
         finally:

@@ -25,7 +25,7 @@ from cli.embedded.valkey import Valkey
 from services.db import Database, migrate
 from services.settings import Settings, load
 from tests.faults.proxy import Proxy
-from tests.faults.reality import FakeReality
+from tests.faults.reality import FakeReality, Reality
 from tests.servers import FAST, command
 from tests.stack import Stack, free_port
 
@@ -83,9 +83,11 @@ class Served:
 class Site(Stack):
     """All processes with their dependencies. Use as `async with`, in a short directory."""
 
-    parts, others, servers = PARTS, ("hub",), ("postgres", "valkey")
-    disk = None
-    troubles = (httpx.HTTPError,)
+    parts: tuple[str, ...] = PARTS
+    others: tuple[str, ...] = ("hub",)
+    servers: tuple[str, ...] = ("postgres", "valkey")
+    disk: Path | None = None
+    troubles: tuple[type[Exception], ...] = (httpx.HTTPError,)
 
     def __init__(self, directory: Path, **more: str) -> None:
         account = service_account()
@@ -106,12 +108,12 @@ class Site(Stack):
         super().__init__(
             _settings(directory, proxied, f"unix://{door}/valkey.sock?db=0"), directory, DOCKYARD_LEASES_POLL="0.5",
             DOCKYARD_LIMITS_OPEN_PER_CLIENT="0", DOCKYARD_LIMITS_OPEN_TOTAL="0", DOCKYARD_BUILDS_CONCURRENCY="4", **more)
-        self.proxies = {
+        self.proxies: dict[str, Proxy] = {
             "postgres": Proxy(door / ".s.PGSQL.5432", directory / "postgres" / ".s.PGSQL.5432"),
             "valkey": Proxy(door / "valkey.sock", redis.socket),
             "hub": Proxy(self.hub_port, self.hub_behind),
         }
-        self.reality = FakeReality(Path(self.settings.home.path))
+        self.reality: Reality = FakeReality(Path(self.settings.home.path))
         self.ended: Counter[str] = Counter()  # parts that ended by themselves
         self._down: set[str] = set()  # parts that were ended on purpose
         self._stop = contextlib.AsyncExitStack()

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ from cli.embedded.valkey import Valkey
 from services.db import Database
 from services.settings import Settings, load
 from tests.faults.proxy import Proxy
-from tests.faults.reality import DockerReality, FakeReality, LocalReality
+from tests.faults.reality import DockerReality, FakeReality, LocalReality, Reality
 from tests.faults.up import DOORS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,21 +42,20 @@ PATIENCE = 180.0  # seconds to become healthy
 class Tree:
     """One tree. Use as `async with`, in a short directory that others may pass through."""
 
-    servers = ("postgres", "valkey")
-    troubles = (httpx.HTTPError, KeyError)
+    servers: tuple[str, ...] = ("postgres", "valkey")
+    troubles: tuple[type[Exception], ...] = (httpx.HTTPError, KeyError)
 
     def __init__(self, directory: Path, runtime: str, *, doors: bool = True, disk: bool = False, **more: str) -> None:
         """`disk`: the directory is a small file system, which may be filled. `more` are settings, by their variables."""
         self.home, self.runtime, self.port = directory / "home", runtime, free_ports()
         self.directory, self._door = directory, directory / "door" if doors else None
-        self.disk = directory if disk else None
+        self.disk: Path | None = directory if disk else None
         twice = ("worker2", "launcher2") if doors else ()
         self.parts: tuple[str, ...] = ("api", "worker", "launcher", "reaper", *twice)
         self.others: tuple[str, ...] = ("hub", "proxy", "forge", *(("egress",) if runtime == "local" else ()))
         self.proxies: dict[str, Proxy] = {}
         self.ended: Counter[str] = Counter()
-        self.reality = {"fake": FakeReality, "local": LocalReality}[runtime](self.home) if runtime != "docker" else DockerReality(
-            more.get("DOCKYARD_DOCKER_INSTALLATION", "dockyard"))
+        self.reality = _reality(runtime, self.home, more)
         self.environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("DOCKYARD_", "PYTEST_"))},
             "PYTHONPATH": str(ROOT), "DOCKYARD_HOME_PATH": str(self.home), "DOCKYARD_FRONT_PORT": str(self.port),
@@ -88,11 +88,15 @@ class Tree:
         self._hub = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(hub)), base_url="http://localhost/hub/api/", timeout=10,
             headers={"authorization": f"token {home.secret('hub-token')}"})
-        await self.up()
+        try:
+            await self.up()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             for name in (*self.parts, *self.others, *self.servers):
                 for pid in self.pids(name):
                     with contextlib.suppress(ProcessLookupError):
@@ -197,6 +201,12 @@ class Tree:
         """The last lines of everything."""
         files = [self.directory / "up.log", *sorted((self.home / "log").glob("*.log"))]
         return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in files if path.exists())
+
+
+def _reality(runtime: str, home: Path, settings: Mapping[str, str]) -> Reality:
+    if runtime == "docker":
+        return DockerReality(settings.get("DOCKYARD_DOCKER_INSTALLATION", "dockyard"))
+    return LocalReality(home) if runtime == "local" else FakeReality(home)
 
 
 def _below(process: psutil.Process, directory: Path) -> bool:

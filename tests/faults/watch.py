@@ -25,11 +25,12 @@ _OPEN = "SELECT 'build-' || id || '-' || attempt AS handle FROM build WHERE ende
 _TWO = "SELECT image FROM build WHERE ended_at IS NULL GROUP BY image HAVING count(*) > 1"
 _LATE = """
     SELECT * FROM (
-      SELECT 'launch ' || left(id, 12) || ' in ' || state AS what,
-        CASE WHEN state IN ('waiting', 'resolving') THEN 'worker' ELSE 'launcher' END AS kind, lease_owner, extract(epoch FROM now() - greatest(due, lease_until))::float8 AS late
+      SELECT 'launch ' || left(id, 12) || ' in ' || state AS what, lease_owner,
+        CASE WHEN state IN ('waiting', 'resolving') THEN 'worker' ELSE 'launcher' END AS kind,
+        extract(epoch FROM now() - greatest(due, lease_until))::float8 AS late
       FROM launch WHERE state IN ('waiting', 'resolving', 'launching', 'stopping') OR (state = 'ready' AND target <> 'ready')
       UNION ALL
-      SELECT 'build ' || left(id, 12) || ' in ' || state, 'worker', lease_owner,
+      SELECT 'build ' || left(id, 12) || ' in ' || state, lease_owner, 'worker',
         extract(epoch FROM now() - greatest(due, lease_until))::float8 FROM build WHERE ended_at IS NULL
     ) r WHERE late > :alone
 """
