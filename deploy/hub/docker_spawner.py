@@ -25,6 +25,7 @@ from services.registry.credentials import find
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import OURS, SERVER
 from services.runtimes.docker.spawning import container
+from services.runtimes.docker.wall import Wall
 from services.settings import Settings
 
 _networks: set[str] = set()
@@ -48,17 +49,22 @@ def settings() -> Settings:
 
 
 async def make_network() -> None:
-    """Make the servers' network where it is missing: servers cannot reach each other in it. Looked at once."""
+    """Make the servers' network where it is missing, and what may not be reached from it. Once."""
     found = settings().docker
     if found.server_network in _networks:
         return
     engine = Engine(found.host)
     try:
-        options = {"com.docker.network.bridge.enable_icc": "false"}
-        await engine.network(found.server_network, {OURS: found.installation}, options)
+        await Wall(engine, found, settings().egress).network(found.server_network)
         _networks.add(found.server_network)
     finally:
         await engine.aclose()
+
+
+def warm_up() -> None:
+    """The same before the first server; whatever is wrong is told when that one starts."""
+    with contextlib.suppress(DockyardError):
+        asyncio.run(make_network())
 
 
 def configure(c: Any) -> None:

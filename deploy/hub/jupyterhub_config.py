@@ -86,6 +86,7 @@ elif settings.runtime.name == "docker":
     from deploy.hub import docker_spawner
 
     docker_spawner.configure(c)
+    threading.Thread(target=docker_spawner.warm_up, daemon=True).start()
 elif settings.runtime.name == "fake":
     c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
     c.TrivialSpawner.directory = str(directory)

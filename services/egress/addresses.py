@@ -68,6 +68,11 @@ def faces(address: Address) -> Iterator[Address]:
         yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
+def never_networks() -> tuple[Network, ...]:
+    """The networks that are never reached."""
+    return tuple(network for network, _ in _NEVER)
+
+
 def never(address: Address) -> str | None:
     """What this address is, in words, if it may never be reached."""
     for network, what in _NEVER:

@@ -10,8 +10,6 @@ import socket
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
-
 from services.egress.addresses import Address, literal
 from services.errors import ForbiddenAddress, Unreachable
 
@@ -79,6 +77,8 @@ def _look_up(host: str, port: int) -> list[str]:
 
 def own_addresses() -> frozenset[Address]:
     """The addresses of this machine's interfaces, which lead to itself as surely as loopback does."""
+    import psutil  # the hub's image, which looks nothing up, is without it
+
     addresses = (
         literal(entry.address.partition("%")[0])
         for entries in psutil.net_if_addrs().values()

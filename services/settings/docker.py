@@ -17,7 +17,7 @@ class DockerSettings(Group):
     builder: Literal["contained", "engine"] = Field("contained", description="contained: a builder inside of the build container, without the engine's socket, bound by its limits; engine: buildx on the engine, faster, for trusted repositories only.")
     build_image: str = Field("dockyard/build:latest", description="Image that builds run in; made from deploy/build.")
     socket: str = Field("/var/run/docker.sock", description="Path of the engine's socket on the engine's machine, given to build containers of the builder engine.")
-    build_network: str = Field("", description="Network of build containers; empty: the engine's default bridge.")
+    build_network: str = Field("", description="Network of build containers; empty: one of their own, <installation>-builds, made where it is missing.")
     build_memory: int = Field(4 << 30, ge=64 << 20, description="Bytes of memory of a build. Binds RUN steps with the contained builder only.")
     build_cpus: float = Field(0.0, ge=0, description="Cores of a build; 0: no limit.")
     build_processes: int = Field(1024, ge=16, description="Processes and threads of a build.")
@@ -35,11 +35,16 @@ class DockerSettings(Group):
     ca: str = Field("", description="File with further certificate authorities (PEM) that build containers trust.")
     layers: bool = Field(True, description="Whether a commit that changes only content gets its environment's image and one layer, without a build; needs a registry.")
     server_network: str = Field("dockyard-servers", description="Network of user servers, made where it is missing; nothing of ours should be in it.")
+    wall: Literal["try", "require", "off"] = Field("try", description="Rules of the machine's packet filter that hold builds and servers to `egress`: written by a container in the machine's network. require: without them nothing is built or served; try: a warning in the log; off: you have rules of your own.")
     server_memory: int = Field(2 << 30, ge=64 << 20, description="Bytes of memory of a server.")
     server_cpus: float = Field(0.0, ge=0, description="Cores of a server; 0: no limit.")
     server_processes: int = Field(512, ge=16, description="Processes and threads of a server.")
     server_bytes: int = Field(0, ge=0, description="Bytes on disk of a server; needs a storage driver with quotas (overlay2 on xfs with pquota); 0: no limit.")
     server_patience: float = Field(120.0, gt=0, description="Seconds from the start of a server's container until it has to answer.")
+
+    def builds_network(self) -> str:
+        """The network of build containers."""
+        return self.build_network or f"{self.installation}-builds"
 
     def further_labels(self) -> dict[str, str]:
         """`labels`, taken apart."""

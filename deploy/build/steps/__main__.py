@@ -1,5 +1,6 @@
 """The steps, one after the other. The last line says how it ended; the exit status is repo2docker's."""
 
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from steps import eligible, export, fetch, layer, repository, say, usage
+from steps import eligible, export, fetch, layer, repository, say, usage, wall
 from steps.job import OUT, PLACE, WORK, Job, read, trust
 
 CHECKOUT, STRIPPED = WORK / "src" / "repository", WORK / "src" / "environment"
@@ -94,5 +95,7 @@ if __name__ == "__main__":
             usage.tell(Path(place))
         case ["bases", *archives]:
             export.bases(archives)
+        case ["wall", told]:
+            sys.exit(wall.write(json.loads(told)))
         case _:
             sys.exit(2)

@@ -8,6 +8,7 @@
     builder     the protocol `Builder`
     content     an image from an environment and one layer of content
     pushing     from the build container to the registry
+    wall        networks, and what may not be reached from them
     bases       base images that contained builds share
     images      the protocol `ImageStore`
     spawning    the protocol `Spawning`
@@ -23,7 +24,8 @@ from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.images import EngineImages, RegistryImages
 from services.runtimes.docker.order import Recipe
 from services.runtimes.docker.spawning import DockerSpawning
-from services.settings import Settings
+from services.runtimes.docker.wall import Wall
+from services.settings import EgressSettings, Settings
 
 
 class DockerRuntime:
@@ -31,11 +33,12 @@ class DockerRuntime:
 
     name = "docker"
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, egress: EgressSettings) -> None:
         self.engine = Engine(recipe.docker.host)
         self.registry = Registry(recipe.registry) if recipe.pushes else None
         self.bases = Bases(self.engine, recipe)
-        self.builder = DockerBuilder(self.engine, self.registry, recipe, self.bases)
+        self.wall = Wall(self.engine, recipe.docker, egress)
+        self.builder = DockerBuilder(self.engine, self.registry, recipe, self.bases, self.wall)
         self.images = RegistryImages(self.registry, recipe) if self.registry else EngineImages(self.engine)
         self.spawning = DockerSpawning(self.engine, recipe)
 
@@ -58,10 +61,11 @@ async def end_everything(settings: Settings) -> None:
         for user in await runtime.spawning.running():
             await runtime.spawning.remove(user)
         await runtime.bases.let_go()
+        await runtime.wall.let_go()
     finally:
         await runtime.aclose()
 
 
 def make(settings: Settings) -> DockerRuntime:
     """The runtime that these settings describe."""
-    return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry))
+    return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry), settings.egress)

@@ -32,6 +32,7 @@ from services.runtimes.docker.order import (
     registry_login,
     volume,
 )
+from services.runtimes.docker.wall import Wall
 from services.runtimes.docker.watch import Watch
 from services.runtimes.said import Fact, Lines, Reason, read
 from services.states import BuildState
@@ -48,16 +49,20 @@ _PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pu
 class DockerBuilder:
     """Builds images in containers."""
 
-    def __init__(self, engine: Engine, registry: Registry | None, recipe: Recipe, bases: Bases) -> None:
-        self._engine, self._registry, self._recipe, self._bases = engine, registry, recipe, bases
+    def __init__(self, engine: Engine, registry: Registry | None, recipe: Recipe, bases: Bases, wall: Wall) -> None:
+        self._engine, self._registry, self._recipe, self._bases, self._wall = engine, registry, recipe, bases, wall
 
     async def prepare(self) -> None:
-        """Nothing is made in advance."""
+        """Make the network of builds, and fill the volume of base images."""
+        await self._wall.network(self._recipe.docker.builds_network())
+        if self._recipe.docker.builder == "contained":
+            await self._bases.volume()
 
     async def start(self, job: BuildJob) -> None:
         """Start the attempt, or find it; one that was made and not started is started."""
         found = await self._engine.inspect(job.handle)
         if found is None:
+            await self._wall.network(self._recipe.docker.builds_network())
             bases = await self._bases.volume() if self._recipe.docker.builder == "contained" else ""
             await self._engine.volume(volume(job.handle), labels(self._recipe, job.handle))
             try:

@@ -57,6 +57,17 @@ class Engine:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, blocking)
 
+    async def _unless(self, statuses: tuple[int, ...], work: Callable[[Any], object]) -> None:
+        """Do something that may be done already: an answer with one of these statuses is none."""
+        def attempt(api: Any) -> None:
+            try:
+                work(api)
+            except docker.errors.APIError as error:
+                if error.status_code not in statuses:
+                    raise
+
+        await self._call(attempt)
+
     async def aclose(self) -> None:
         """Close the connections."""
         with self._lock:
@@ -110,14 +121,7 @@ class Engine:
 
     async def kill(self, name: str, signal: str = "KILL") -> None:
         """Send a signal; nothing happens where nothing runs."""
-        def work(api: Any) -> None:
-            try:
-                api.kill(name, signal)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
-
-        await self._call(work)
+        await self._unless((404, 409), lambda api: api.kill(name, signal))
 
     async def wait(self, name: str, seconds: float) -> bool:
         """Whether a container has ended within so many seconds (it may be gone altogether)."""
@@ -132,14 +136,7 @@ class Engine:
 
     async def remove(self, name: str) -> None:
         """Kill and forget a container with its anonymous volumes."""
-        def work(api: Any) -> None:
-            try:
-                api.remove_container(name, v=True, force=True)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):  # 409: it is being removed
-                    raise
-
-        await self._call(work)
+        await self._unless((404, 409), lambda api: api.remove_container(name, v=True, force=True))  # 409: it is being removed
 
     async def names(self, *labels: str, running: bool = False) -> list[Mapping[str, str]]:
         """The labels of all containers that have these (`key` or `key=value`), of those that run or of all."""
@@ -225,14 +222,7 @@ class Engine:
 
     async def remove_image(self, name: str) -> None:
         """Forget an image's name, and the image with its last name; one that is in use stays."""
-        def work(api: Any) -> None:
-            try:
-                api.remove_image(name)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
-
-        await self._call(work)
+        await self._unless((404, 409), lambda api: api.remove_image(name))
 
     async def load(self, begin: Callable[[], AsyncIterator[bytes]]) -> None:
         """Load an image from a stream in the format of `docker save`."""
@@ -259,14 +249,21 @@ class Engine:
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume unless it is missing or in use."""
-        def work(api: Any) -> None:
-            try:
-                api.remove_volume(name, force=True)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
+        await self._unless((404, 409), lambda api: api.remove_volume(name, force=True))
 
-        await self._call(work)
+    async def subnets(self, name: str) -> list[str]:
+        """The IPv4 networks of a network."""
+        found = await self._call(lambda api: api.inspect_network(name))
+        configured = (found.get("IPAM") or {}).get("Config") or ()
+        return [entry["Subnet"] for entry in configured if ":" not in entry.get("Subnet", ":")]
+
+    async def networks(self, label: str) -> list[str]:
+        """The names of the networks that have this label."""
+        return [one["Name"] for one in await self._call(lambda api: api.networks(filters={"label": label}))]
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network unless it is missing or in use."""
+        await self._unless((403, 404, 409), lambda api: api.remove_network(name))
 
     async def network(self, name: str, labels: Mapping[str, str], options: Mapping[str, str]) -> None:
         """Make a bridge unless there is a network of this name."""

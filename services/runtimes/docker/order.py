@@ -73,7 +73,7 @@ def build_order(recipe: Recipe, job: BuildJob, bases: str) -> Order:
         name=job.handle, image=settings.build_image, labels=labels(recipe, job.handle) | {"dockyard.image": job.image},
         environment={"TMPDIR": f"{WORK}/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, mounts=tuple(mounts),  # noqa: S108
         tmpfs={"/run": "rw,nosuid,nodev,size=16m", "/tmp": "rw,nosuid,nodev,size=64m", "/root": "rw,nosuid,nodev,size=16m"},  # noqa: S108
-        network=settings.build_network, memory=settings.build_memory, cpus=settings.build_cpus, processes=settings.build_processes,
+        network=settings.builds_network(), memory=settings.build_memory, cpus=settings.build_cpus, processes=settings.build_processes,
         log_bytes=2 * settings.build_log_bytes,
         security=security(settings) if contained else ("no-new-privileges",),
         capabilities=_BUILDER if contained else ("CHOWN", "DAC_OVERRIDE", "FOWNER"), read_only=True,

@@ -55,14 +55,20 @@ def gateway() -> str:
 
 def settings(registry: RegistryServer | None, builder: str, **more: object) -> Settings:
     """Settings of the runtime, with the registry or with the engine's own store."""
+    return load(environment(registry, builder, **more))
+
+
+def environment(registry: RegistryServer | None, builder: str, **more: object) -> dict[str, str]:
+    """The same, as variables."""
     environ = {
         "DOCKYARD_RUNTIME_NAME": "docker", "DOCKYARD_DOCKER_BUILD_IMAGE": IMAGE, "DOCKYARD_DOCKER_BUILDER": builder,
         "DOCKYARD_DOCKER_BASE_IMAGE": BASE, "DOCKYARD_DOCKER_BASES": SMALL, "DOCKYARD_DOCKER_UV": "true",
         "DOCKYARD_DOCKER_INSTALLATION": "tests", "DOCKYARD_BUILDS_IMAGE_PREFIX": "tests/r2d-", "DOCKYARD_BUILDS_TIMEOUT": "200",
+        "DOCKYARD_EGRESS_PRIVATE": "true",  # the git server is on this machine
     }
     if registry is not None:
         environ |= {"DOCKYARD_REGISTRY_URL": registry.url, "DOCKYARD_BUILDS_IMAGE_PREFIX": f"{registry.host}/tests/r2d-"}
-    return load(environ | {f"DOCKYARD_{key.upper()}": str(value) for key, value in more.items()})
+    return environ | {f"DOCKYARD_{key.upper()}": str(value) for key, value in more.items()}
 
 
 @dataclass

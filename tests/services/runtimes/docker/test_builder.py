@@ -1,6 +1,7 @@
 """Builds on a real engine, with both builders: from a repository to an image, adopted, stopped, failed with a reason."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from tests.gitserver import GitServer, Repo
 from tests.services.registry.servers import RegistryServer
 from tests.services.runtimes.docker import lab
 
-pytestmark = pytest.mark.docker
-COUNTING = f"FROM {lab.SMALL}\nRUN for i in $(seq 1 40); do echo line $i; sleep 0.1; done\nCOPY . /content\n"
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+# With a word of its own, since an engine keeps what it has run before.
+COUNTING = f"FROM {lab.SMALL}\nRUN : {secrets.token_hex(8)}; for i in $(seq 1 40); do echo line $i; sleep 0.1; done\nCOPY . /content\n"
 
 
 @pytest.fixture(params=["contained", "engine"])

@@ -11,7 +11,7 @@ from tests.gitserver import GitServer, Repo
 from tests.services.registry.servers import RegistryServer
 from tests.services.runtimes.docker import lab
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 MB = 1 << 20
 FORK = """
 import subprocess, time

@@ -1,0 +1,81 @@
+"""What an operator may set, all of it in one real build: private repositories behind an authority of one's own, a registry with a
+password, and the words that repo2docker is given.
+"""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.errors import Misconfigured
+from services.registry import Reference
+from services.runtimes.docker import DockerRuntime
+from services.runtimes.docker.content import configuration, platform_manifest
+from tests.gitserver import GitServer, Repo
+from tests.services.registry.servers import RegistryServer, passwords, registry
+from tests.services.runtimes.docker import lab
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+
+
+@pytest.fixture(scope="module")
+def private(bench: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, GitServer, RegistryServer]]:
+    root = tmp_path_factory.mktemp("private")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=forge", "-addext",
+         f"subjectAltName=IP:{lab.gateway()}", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=root, check=True, capture_output=True)
+    with registry(root / "registry", passwords(root)) as store, GitServer(root, host=lab.gateway(), tls=root) as server:
+        server.login = "reader:hidden"
+        yield root, server, store
+
+
+@pytest.fixture(params=["contained", "engine"])
+async def runtime(request: pytest.FixtureRequest, private: tuple[Path, GitServer, RegistryServer]) -> AsyncIterator[DockerRuntime]:
+    root, server, store = private
+    found = lab.runtime(
+        store, request.param, registry_username="somebody", registry_password="right", docker_ca=root / "cert.pem",
+        docker_git_credentials=f"https://reader:hidden@{server.host}:{server.port}", docker_uv="false",
+        docker_repo2docker_args='["--label", "team=notebooks"]', docker_appendix="LABEL source={repo_url}\nRUN touch /appendix",
+        docker_default_buildpack="repo2docker.buildpacks:BaseImage")
+    yield found
+    await found.aclose()
+
+
+async def test_all_settings_reach_the_build(runtime: DockerRuntime, private: tuple[Path, GitServer, RegistryServer]) -> None:
+    root, server, store = private
+    commit = Repo.create(root, "private.git").commit({"notes.md": "# Notes\n"})
+    image = Reference.parse(f"{store.host}/tests/private-{id(runtime)}:{commit}")
+    url = server.url("private.git")
+    told = await lab.build(runtime, lab.job(url, commit, str(image)))
+    assert told.end is not None
+    assert told.end.ok, told.text
+    assert "Using BaseImage builder" in told.text
+    assert "the appendix of this installation" in told.text  # why it is no layer on a shared environment
+    assert "hidden" not in told.text
+    assert runtime.registry is not None
+    manifest = await platform_manifest(runtime.registry, image)
+    assert manifest is not None
+    config = await configuration(runtime.registry, image.repository, manifest)
+    assert config is not None
+    labels = config["config"]["Labels"]
+    assert (labels["team"], labels["source"], labels["repo2docker.ref"]) == ("notebooks", url, commit)
+    assert any("touch /appendix" in entry.get("created_by", "") for entry in config["history"]) or "contained" in str(told)
+    base = lab.docker("image", "inspect", "-f", "{{join .RootFS.Layers \" \"}}", lab.BASE).split()
+    assert config["rootfs"]["diff_ids"][:len(base)] == base
+
+
+async def test_wrong_credentials_are_named(runtime: DockerRuntime, private: tuple[Path, GitServer, RegistryServer]) -> None:
+    root, server, store = private
+    commit = Repo.create(root, "locked.git").commit({"Dockerfile": f"FROM {lab.SMALL}\n"})
+    builder = runtime.builder._recipe.docker.builder
+    stranger = lab.runtime(store, builder, registry_username="somebody", registry_password="wrong", docker_ca=root / "cert.pem")
+    try:
+        with pytest.raises(Misconfigured, match="the password or token is wrong"):
+            await stranger.images.exists(f"{store.host}/tests/locked:{commit}")
+        told = await lab.build(stranger, lab.job(server.url("locked.git"), commit, f"{store.host}/tests/locked:{commit}"))
+    finally:
+        await stranger.aclose()
+    assert told.end is not None
+    assert "Failed to clone repository" in told.end.reason
