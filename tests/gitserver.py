@@ -16,6 +16,7 @@ Commits have fixed dates, so the same steps give the same ids.
 """
 
 import asyncio
+import base64
 import os
 import socket
 import ssl
@@ -60,6 +61,7 @@ class GitServer:
         self.host = host
         self.protocols = protocols
         self.faults: dict[str, Fault] = {}
+        self.login = ""  # "user:password" that every request has to bring
         self.requests: list[str] = []  # "GET /name.git/info/refs?service=git-upload-pack"
         self.port = port
         self._tls: ssl.SSLContext | None = None
@@ -140,6 +142,8 @@ class GitServer:
             if fault.status == 401:
                 headers.setdefault("WWW-Authenticate", 'Basic realm="git"')
             return web.Response(status=fault.status, headers=headers, text=fault.body)
+        if self.login and request.headers.get("Authorization") != f"Basic {base64.b64encode(self.login.encode()).decode()}":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         return await self._backend(request)
 
     async def _backend(self, request: web.Request) -> web.StreamResponse:

@@ -32,14 +32,14 @@ def free_port() -> int:
 class Up:
     """One `up`, and everything that belongs to its home."""
 
-    def __init__(self, home: Path, port: int, runtime: str = "fake") -> None:
-        self.home, self.port, self.runtime, self.said = home, port, runtime, list[str]()
+    def __init__(self, home: Path, port: int, runtime: str = "fake", **environ: str) -> None:
+        self.home, self.port, self.runtime, self.environ, self.said = home, port, runtime, environ, list[str]()
 
     async def start(self) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKYARD_", "PYTEST_"))}
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "cli", "up", "--home", str(self.home), "--port", str(self.port), "--runtime", self.runtime, cwd="/",
-            env=environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+            env=environ | {"PYTHONPATH": str(ROOT)} | self.environ, start_new_session=True,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
 

@@ -1,0 +1,170 @@
+"""The whole path on a Docker engine: a link becomes a server of DockerSpawner, in one `up` for all tests of a builder."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_up import Up, free_port
+from tests.e2e.local_up import Place, compute
+from tests.gitserver import GitServer, Repo
+from tests.services.registry.servers import RegistryServer, registry
+from tests.services.runtimes.docker import lab
+from tests.stack import log_of
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+LAUNCHES = int(os.environ.get("OUTAGE_LAUNCHES", "3"))
+# The base image of the tests may have an environment already; a real one does not.
+SERVED = (
+    f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
+    "{{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }}\n"
+    "USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n"
+    "RUN : {own}; for i in $(seq 1 {lines}); do echo line $i; sleep 0.1; done\n")
+
+
+class DockerPlace(Place):
+    """An installation on the engine, with the registry that it pushes to."""
+
+    registry: RegistryServer
+
+    @property
+    def installation(self) -> str:
+        return self.up.environ["DOCKYARD_DOCKER_INSTALLATION"]
+
+    def builds(self) -> list[str]:
+        """Names and ids of all build containers, disks aside."""
+        ours = f"label=dockyard.installation={self.installation}"
+        words = ("ps", "-a", "--no-trunc", "--filter", ours, "--filter", "label=dockyard.build")
+        return [line for line in lab.docker(*words, "--format", "{{.Names}} {{.ID}}").splitlines() if "-disk " not in line]
+
+    async def asked(self) -> int:
+        """How many builds there have been."""
+        token = (self.up.home / "secret" / "admin-token").read_text().strip()
+        answer = await self.client.get("/api/v1/builds", params={"limit": 100}, headers={"authorization": f"Bearer {token}"})
+        return len(answer.json()["items"])
+
+
+@pytest.fixture(scope="module", params=["contained", "engine"])
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[DockerPlace]:
+    if why := lab.reason():
+        pytest.skip(why)
+    await asyncio.to_thread(lab.build_image)
+    with tempfile.TemporaryDirectory(prefix="dockyard-test-", ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        root.chmod(0o711)
+        (root / "repositories").mkdir()
+        own = f"up-{secrets.token_hex(4)}"
+        with registry(root / "registry") as store, GitServer(root / "repositories", host=lab.gateway()) as git:
+            environ = lab.environment(store, request.param, docker_installation=own, docker_server_network=own)
+            up = Up(root / "home", free_port(), "docker", **environ)
+            await up.start()
+            try:
+                await up.hear("Dockyard is up")
+                found = DockerPlace(up, git, root / "repositories")
+                found.registry = store
+                yield found
+                await found.client.aclose()
+            finally:
+                up.process.send_signal(signal.SIGTERM)
+                await up.end()
+                await up.nothing_is_left()
+                left = await asyncio.to_thread(lab.docker, "ps", "-aq", "--filter", f"label=dockyard.installation={own}")
+                await asyncio.to_thread(lab.docker, "network", "rm", own, check=False)
+            assert not left
+
+
+def ready(events: list[dict[str, Any]]) -> None:
+    """The launch has ended well."""
+    assert events[-1]["phase"] == "ready", "".join(log_of(events)) + str(events[-1])
+
+
+def served(place: DockerPlace, name: str, lines: int = 1) -> str:
+    """A new repository of a Dockerfile, and its spec."""
+    Repo.create(place.repositories, name).commit({"Dockerfile": SERVED.format(own=secrets.token_hex(8), lines=lines)})
+    return place.path(name)
+
+
+async def test_links_become_servers_and_new_content_needs_no_build(place: DockerPlace) -> None:
+    events = await place.launch(served(place, "served.git"))
+    ready(events)
+    assert (await place.api(events[-1], "api/status"))["kernels"] == 0
+    repo = Repo.create(place.repositories, "asked.git")
+    repo.commit({"requirements.txt": "tqdm\n", "data.txt": "first\n"})
+    events = await place.launch(place.path("asked.git"))
+    ready(events)
+    assert (await compute(events[-1], "import tqdm; print(open('data.txt').read())")).strip() == "first"
+    repo.commit({"data.txt": "second\n"})
+    events = await place.launch(place.path("asked.git"))
+    ready(events)
+    assert (await place.api(events[-1], "api/contents/data.txt"))["content"] == "second\n"
+    assert any("The content is one layer" in line for line in log_of(events))
+    assert not any("Using" in line for line in log_of(events)), "repo2docker was asked"
+    before = await place.asked()
+    again = await place.launch(place.path("asked.git"))
+    assert next(event["phase"] for event in again if event["phase"] != "waiting") == "built"
+    assert await place.asked() == before
+    Repo.create(place.repositories, "broken.git").commit({"Dockerfile": f"FROM {lab.SMALL}\nRUN nonsense-command\n"})
+    events = await place.launch(place.path("broken.git"))
+    assert events[-1]["phase"] == "failed"
+    assert "nonsense-command" in events[-1]["message"]
+
+
+async def test_a_killed_worker_is_replaced_and_the_container_goes_on(place: DockerPlace) -> None:
+    spec = served(place, "slow.git", lines=40)
+    async with place.stream(spec) as stream:
+        seen = [await stream.until(lambda event: "line 5" in event["message"])]
+        before = await asyncio.to_thread(started, place)
+        assert len(before) == 1
+        place.part("worker").kill()
+        async for event in stream:
+            seen.append(event)
+            if "line 35" in event["message"]:
+                assert await asyncio.to_thread(started, place) == before
+            if event["phase"] in ("ready", "failed"):
+                break
+    ready(seen)
+    killed = await log(place, seen)
+    # The same commit once more, with nobody killed; what differs is what the builders measure and name by chance.
+    quiet = await place.launch(f"{spec}?rebuild=1") if place.up.environ["DOCKYARD_DOCKER_BUILDER"] == "contained" else seen
+    assert await log(place, quiet) == killed
+    assert [int(found) for found in re.findall(r"line (\d+)$", "\n".join(killed), re.MULTILINE)] == list(range(1, 41))
+
+
+def started(place: DockerPlace) -> dict[str, str]:
+    """Ids of the build containers, with the times of their start."""
+    return {found: lab.docker("inspect", "-f", "{{.State.StartedAt}}", found.split()[1]) for found in place.builds()}
+
+
+async def log(place: DockerPlace, events: list[dict[str, Any]]) -> list[str]:
+    """The lines of a launch's build, with digests and times masked."""
+    build = next(event["build"] for event in events if event.get("build"))
+    answer = await place.client.get(f"/api/v1/builds/{build}/log")
+    return [re.sub(r"\b[0-9a-f]{12,64}\b|\b\d+\.\d+s?\b", "…", line) for line in answer.text.splitlines()]
+
+
+async def test_without_the_registry_what_was_built_goes_on_and_nothing_is_built(place: DockerPlace) -> None:
+    spec = served(place, "kept.git")
+    events = await place.launch(spec)
+    ready(events)
+    await place.stop(events)
+    before = await place.asked()
+    place.registry.stop()
+    try:
+        results = await asyncio.gather(*(place.launch(spec) for _ in range(LAUNCHES)))
+        never = await place.launch(served(place, "unknown.git"))
+    finally:
+        place.registry.start()
+    assert [events[-1]["phase"] for events in results] == ["ready"] * LAUNCHES, results
+    for events in results:
+        await place.stop(events)
+    assert never[-1]["phase"] == "failed"
+    assert "registry" in never[-1]["message"]
+    assert await place.asked() == before
+    assert place.builds() == []
