@@ -13,6 +13,7 @@ from api.openapi import describe
 from api.routes import routers
 from api.services import ApiServices
 from api.streams import Fanout
+from services import VERSION
 from services.lifecycle import Process, garbage
 from services.providers import make_providers
 from services.secrets import Secret
@@ -20,7 +21,6 @@ from services.settings import Settings
 from services.usecases.create import Creator
 
 TITLE = "Dockyard"
-VERSION = "0.1.0"
 
 
 def make_app(settings: Settings) -> ASGIApp:

@@ -5,6 +5,8 @@ A sweep that has just run says so in its row, so it does not matter how many rea
 """
 
 import asyncio
+import contextlib
+import shutil
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -15,25 +17,29 @@ from celery.beat import EmbeddedService, Scheduler
 
 from reaper.builds import Builds
 from reaper.expiry import expire
+from reaper.outlets import Outlet, OutletNumbers
 from reaper.servers import Servers
 from reaper.sweeps import Findings, Sweeps
+from services.events.sinks import make_sinks
 from services.hub.client import Hub
-from services.lifecycle import Process
+from services.lifecycle import Process, dependencies
 from services.lifecycle.process import configured
 from services.queue import HOUSEKEEPING, Consumer
 from services.queue.app import TASKS
+from services.registry.client import Registry
 from services.runtimes import make_runtime
 from services.settings import ReaperSettings, Settings
 
 log = structlog.get_logger()
 _OF_THE_HUB = ("cull", "servers")
+_ENGINES = {"docker": "Docker engine", "kubernetes": "Kubernetes"}
 
 
 def periods(settings: ReaperSettings) -> dict[str, float]:
     """Seconds between two runs of each sweep."""
     return {
         "nudge": min(5.0, settings.every), "cull": settings.every, "servers": settings.every, "builds": settings.every,
-        "expire": max(settings.every, 600.0),
+        "dependencies": settings.every, "expire": max(settings.every, 600.0),
     }
 
 
@@ -55,17 +61,31 @@ async def run(settings: Settings) -> None:
     runtime = make_runtime(settings)
     every = periods(settings.reaper)
     loop = asyncio.get_running_loop()
-    async with Hub(settings.hub) as hub:
+    async with Hub(settings.hub) as hub, contextlib.AsyncExitStack() as closing:
         servers = Servers(process.teller, hub, runtime.spawning, settings.reaper, exclusive=settings.hub.exclusive)
         builds = Builds(process.teller, runtime.builder, settings.reaper, settings.builds)
 
         async def old() -> Findings:
             return await expire(process.db, settings.reaper)
 
+        async def look() -> Findings:
+            return await dependencies.look(process.db, checks)
+
+        checks: dict[str, Callable[[], Awaitable[object]]] = {"JupyterHub": hub.version}
+        if runtime.name in _ENGINES:
+            checks[_ENGINES[runtime.name]] = runtime.builder.running
+        if settings.registry.url:
+            checks["Registry"] = (await closing.enter_async_context(Registry(settings.registry))).ping
         table: dict[str, Callable[[], Awaitable[Findings]]] = {
             "nudge": builds.nudge, "cull": servers.cull, "servers": servers.orphans, "builds": builds.orphans, "expire": old,
+            "dependencies": look,
         }
-        sweeps = Sweeps(process.db, table)
+        sweeps = Sweeps(process.db, table, process.metrics.registry)
+        numbers = OutletNumbers(process.metrics.registry)
+        outlets = [
+            Outlet(process.db, sink, settings.events, process.owner, numbers, keep_days=settings.reaper.keep_days)
+            for sink in make_sinks(settings.events)
+        ]
 
         ask, works = lanes(sweeps, every)
 
@@ -78,6 +98,7 @@ async def run(settings: Settings) -> None:
         beat.start()
         tasks: list[asyncio.Task[None]] = [
             asyncio.create_task(_clock(ask, every)), *[asyncio.create_task(work) for work in works],
+            *process.show(lambda: {"disk": disk(settings)}), *[asyncio.create_task(outlet.run()) for outlet in outlets],
         ]
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,8 +113,20 @@ async def run(settings: Settings) -> None:
             if task in done:
                 task.result()
         consumer.stop()
+        for outlet in outlets:
+            await outlet.aclose()
         await process.aclose()
         log.info("process_stopped")
+
+
+def disk(settings: Settings) -> dict[str, object]:
+    """How full the disk of the home is, and how much of it has to stay free; empty where there is no home here."""
+    path = settings.home.path
+    try:
+        found = shutil.disk_usage(path) if path else None
+    except OSError:
+        return {}
+    return {"path": path, "total": found.total, "free": found.free, "keep": settings.local.free_bytes} if found else {}
 
 
 def lanes(

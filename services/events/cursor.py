@@ -40,8 +40,11 @@ _HOLD = sa.text("SELECT xact, launch, seq FROM outlet WHERE name = :name AND lea
 _GIVE_BACK = sa.text("UPDATE outlet SET lease_owner = NULL, lease_until = NULL WHERE name = :name AND lease_owner = :owner")
 _ADVANCE = sa.text("""
     UPDATE outlet SET xact = :xact, launch = :launch, seq = :seq, sent = sent + :sent, dropped = dropped + :dropped,
-      failing_since = NULL, error = ''
+      failing_since = CASE WHEN :sent > 0 THEN NULL ELSE failing_since END, error = CASE WHEN :sent > 0 THEN '' ELSE error END
     WHERE name = :name AND lease_owner = :owner RETURNING name
+""")
+_FAILED = sa.text("""
+    UPDATE outlet SET failing_since = coalesce(failing_since, now()), error = :error WHERE name = :name AND lease_owner = :owner
 """)
 
 
@@ -57,11 +60,12 @@ class Place:
 class Cursor:
     """One process's hand on the reader `name`. A new reader begins now, or (`from_now` false) with the first event."""
 
-    def __init__(self, db: Database, name: str, owner: str, *, from_now: bool) -> None:
+    def __init__(self, db: Database, name: str, owner: str, *, from_now: bool, lease: float = LEASE) -> None:
         self.db = db
         self.name = name
         self.owner = owner
         self._from_now = from_now
+        self._lease = lease
         self._made = False
 
     async def take(self) -> Place | None:
@@ -69,7 +73,7 @@ class Cursor:
         if not self._made:
             await self.db.rows(_MAKE, {"name": self.name, "from_now": self._from_now})
             self._made = True
-        rows = await self.db.rows(_TAKE, {"name": self.name, "owner": self.owner, "lease": LEASE})
+        rows = await self.db.rows(_TAKE, {"name": self.name, "owner": self.owner, "lease": self._lease})
         if rows and rows[0].ahead:  # of a future that this database has not had
             await self.db.run(self._anew)
             return await self.take()
@@ -90,6 +94,10 @@ class Cursor:
             "name": self.name, "owner": self.owner, "xact": place.xact, "launch": place.launch, "seq": place.seq, "sent": sent,
             "dropped": dropped,
         }))
+
+    async def failed(self, error: str) -> None:
+        """Note that what comes next could not be handed on, and why."""
+        await self.db.rows(_FAILED, {"name": self.name, "owner": self.owner, "error": error[:400]})
 
     async def give_back(self) -> None:
         """Let another process go on at once."""

@@ -6,6 +6,7 @@ started where the next owner finds it. A stopping loop claims nothing more, lets
 then cancels them and gives the rows back, which is not a failed attempt. """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +15,7 @@ import structlog
 from services.db import DatabaseGone
 from services.errors import DockyardError, LeaseLost
 from services.lifecycle.claims import Claimed, Claims
+from services.lifecycle.numbers import LoopNumbers
 from services.observe import bound
 from services.queue import Ear
 from services.settings import LeaseSettings
@@ -38,7 +40,7 @@ class Lease:
 
 
 class ClaimLoop:
-    """Runs `work` on every row that `claims` yields, at most `capacity` at a time."""
+    """Runs `work` on every row that `claims` yields, at most `capacity` at a time, which may be another number each time."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class ClaimLoop:
         ear: Ear,
         work: Callable[[Lease], Awaitable[None]],
         *,
-        capacity: int,
+        capacity: int | Callable[[], int],
         settings: LeaseSettings,
         batch: int = 64,
     ) -> None:
@@ -62,6 +64,17 @@ class ClaimLoop:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
+        self.numbers = LoopNumbers()
+
+    @property
+    def held(self) -> int:
+        """How many rows are worked on."""
+        return len(self._tasks)
+
+    @property
+    def capacity(self) -> int:
+        """How many may be, just now."""
+        return self._capacity() if callable(self._capacity) else self._capacity
 
     def holds(self, row: str) -> Lease | None:
         """The lease on a row, if this loop has it."""
@@ -87,10 +100,12 @@ class ClaimLoop:
             await asyncio.gather(heart, return_exceptions=True)
 
     async def _turn(self) -> None:
-        free = self._capacity - len(self._tasks)
+        free = self.capacity - len(self._tasks)
         if free <= 0:
             self._room.clear()
-            await self._room.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll if callable(self._capacity) else None):
+                    await self._room.wait()
             return
         try:
             claimed = await self._claims.claim(min(free, self._batch))
@@ -98,6 +113,7 @@ class ClaimLoop:
             log.warning("claim_failed", loop=self.name, reason=error.sentence)
             await asyncio.sleep(self._settings.poll)
             return
+        self.numbers.claimed += len(claimed)
         for one in claimed:
             self._begin(one)
         if claimed:
@@ -120,11 +136,12 @@ class ClaimLoop:
         self._tasks[claimed.id] = task
 
     async def _guard(self, lease: Lease) -> None:
-        row = lease.claimed.id
+        row, began = lease.claimed.id, time.monotonic()
         try:
             with bound(**{self.name: row[:12]}):
                 await self._work(lease)
         except LeaseLost:
+            self.numbers.lost += 1
             log.info("lease_lost", loop=self.name, row=row[:12])
             lease.released = True
         except asyncio.CancelledError:
@@ -134,11 +151,14 @@ class ClaimLoop:
             log.warning("work_interrupted", loop=self.name, row=row[:12], reason=error.sentence)
         except Exception:
             # The lease runs out by itself and counts as a crash, so that poison ends after `builds.crashes` owners.
+            self.numbers.failed += 1
             log.exception("work_failed", loop=self.name, row=row[:12])
             lease.released = True
         finally:
             if self._leases.get(row) is lease:
                 del self._tasks[row], self._leases[row]
+            self.numbers.ended += 1
+            self.numbers.seconds += time.monotonic() - began
             self._room.set()
             if not lease.released:
                 await self._give_back(lease)
@@ -169,6 +189,7 @@ class ClaimLoop:
                 lease.retarget(ours[row])
             elif not lease.released and self._leases.get(row) is lease:
                 lease.released = True
+                self.numbers.lost += 1
                 log.info("lease_lost", loop=self.name, row=row[:12])
                 self._tasks[row].cancel()
 

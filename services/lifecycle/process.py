@@ -7,7 +7,9 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import structlog
 
@@ -15,8 +17,11 @@ from services.db import Database
 from services.events import Wake
 from services.lifecycle import garbage
 from services.lifecycle.loop import ClaimLoop
+from services.lifecycle.numbers import LoopCollector, Surroundings
+from services.lifecycle.roll import Roll
 from services.lifecycle.teller import Teller
-from services.observe import configure
+from services.observe import Metrics, configure
+from services.observe.breakers import states
 from services.queue import Bell, Consumer, Listener, Redis, make_app, sender
 from services.settings import Settings
 
@@ -37,9 +42,28 @@ class Process:
         self.bell = Bell(self.redis, sender(self.celery))
         self.wake = Wake(self.redis)
         self.teller = Teller(self.db, self.wake, self.bell)
+        self.metrics = Metrics(name)
+        self.metrics.registry.register(Surroundings(self.redis))
+        self._shown: list[asyncio.Task[None]] = []
+        self._roll: Roll | None = None
+
+    def show(self, facts: Callable[[], Mapping[str, Any]] = dict) -> list[asyncio.Task[None]]:
+        """Answer scrapers and write into the roll from now on, with the breakers that are open beside `facts`."""
+
+        def all_facts() -> Mapping[str, Any]:
+            return {**facts(), "breakers": [asdict(state) for state in states() if not state.ok][:20]}
+
+        self._roll = Roll(self.db, self.owner, self.name, all_facts)
+        self._shown = [asyncio.create_task(self._roll.run()), asyncio.create_task(self.metrics.serve(self.settings.observe))]
+        return self._shown
 
     async def aclose(self) -> None:
         """Send what is left to send and close."""
+        for task in self._shown:
+            task.cancel()
+        await asyncio.gather(*self._shown, return_exceptions=True)
+        if self._roll is not None:
+            await self._roll.leave()
         await self.teller.aclose()
         await self.wake.aclose()
         await self.bell.aclose()
@@ -63,13 +87,18 @@ async def serve(
     garbage.settle()
     log.info("process_started", owner=process.owner)
     tasks = [asyncio.create_task(loop.run()) for loop in loops]
+    process.metrics.registry.register(LoopCollector(loops))
+    shown = process.show(lambda: {"work": {loop.name: [loop.held, loop.capacity] for loop in loops}})
     listening = asyncio.create_task(listener.run())
     waiter = asyncio.create_task(stopped.wait())
     try:
-        await asyncio.wait([waiter, listening, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiter, listening, *tasks, *shown], return_when=asyncio.FIRST_COMPLETED)
         for loop in loops:
             loop.stop()
         await asyncio.gather(*tasks)
+        for task in shown:
+            if task.done():
+                task.result()
     finally:
         waiter.cancel()
         listening.cancel()

@@ -25,17 +25,20 @@ from services.settings.groups import (
 )
 from services.settings.kubernetes import KubernetesSettings
 from services.settings.local import LocalSettings
+from services.settings.observe import EventSettings, ObserveSettings
 from services.settings.providers import EgressSettings, ProviderSettings
 from services.settings.registry import RegistrySettings
 
 ALL_GROUPS: tuple[type[Group], ...] = (
     *GROUPS, ProviderSettings, EgressSettings, LocalSettings, RegistrySettings, DockerSettings, KubernetesSettings,
+    ObserveSettings, EventSettings,
 )
 
 __all__ = [
-    "ALL_GROUPS", "AuthSettings", "BuildSettings", "DatabaseSettings", "DockerSettings", "EgressSettings", "FrontSettings", "Group",
-    "HomeSettings", "HubSettings", "KubernetesSettings", "LeaseSettings", "LimitSettings", "LocalSettings", "LogSettings", "Origin",
-    "ProviderSettings", "ReaperSettings", "RedisSettings", "RegistrySettings", "RuntimeSettings", "Settings", "load",
+    "ALL_GROUPS", "AuthSettings", "BuildSettings", "DatabaseSettings", "DockerSettings", "EgressSettings", "EventSettings",
+    "FrontSettings", "Group", "HomeSettings", "HubSettings", "KubernetesSettings", "LeaseSettings", "LimitSettings", "LocalSettings",
+    "LogSettings", "ObserveSettings", "Origin", "ProviderSettings", "ReaperSettings", "RedisSettings", "RegistrySettings",
+    "RuntimeSettings", "Settings", "load",
 ]
 
 
@@ -61,6 +64,8 @@ class Settings:
     registry: RegistrySettings
     docker: DockerSettings
     kubernetes: KubernetesSettings
+    observe: ObserveSettings
+    events: EventSettings
     origins: Mapping[str, Origin]  # "group.key" -> where its value came from
 
 
