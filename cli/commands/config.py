@@ -40,7 +40,7 @@ def show(config: Path | None, flags: dict[str, str]) -> int:
 def _value(value: object) -> str:
     if isinstance(value, SecretStr):
         return '"***"' if value.get_secret_value() else '""'
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=lambda one: "***" if isinstance(one, SecretStr) else str(one))
 
 
 def reference() -> str:

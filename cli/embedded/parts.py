@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
 from cli.embedded.account import Account
 from cli.embedded.child import Command
 from cli.embedded.forge import Forge
@@ -34,7 +32,7 @@ from cli.embedded.valkey import Valkey
 from cli.supervisor import Part
 from services.errors import DockyardError
 from services.settings import ALL_GROUPS, Settings
-from services.settings.base import variable
+from services.settings.base import is_secret, variable
 from services.settings.exposure import loopback
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -43,7 +41,7 @@ IMPORTED = (
     "services.db.migrate", "cli.commands.database",
 )
 SECRETS = frozenset(
-    variable(group.group, key) for group in ALL_GROUPS for key, field in group.model_fields.items() if field.annotation is SecretStr
+    variable(group.group, key) for group in ALL_GROUPS for key, field in group.model_fields.items() if is_secret(field.annotation)
 )
 DRAIN = 4.0  # seconds that stopping parts work on; the whole has to be gone after ten
 

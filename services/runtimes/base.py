@@ -43,6 +43,12 @@ class BuildJob:
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Provider and address of everything that is fetched."""
+        apart = self.environment
+        return [(self.provider, self.repo_url), *([(apart.provider, apart.repo_url)] if apart else [])]
+
+    @property
     def handle(self) -> str:
         """The name of the process, container or pod: lower case, 63 characters at most, safe in a path and in DNS."""
         return f"build-{self.id}-{self.attempt}"

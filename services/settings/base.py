@@ -1,8 +1,8 @@
 """How settings come together: small frozen groups, filled from defaults, a file, the environment and flags.
 
 A value is looked up, last one wins, in: the default in the class; the TOML file named by `DOCKYARD_CONFIG` or
-`--config` (`[group] key = value`); the environment variable `DOCKYARD_<GROUP>_<KEY>`; flags (`--set
-group.key=value`). Where each value came from is kept, for `dockyard config`. Lists and tables are written as JSON in
+`--config` (`[group] key = value`); the environment variable `DOCKYARD_<GROUP>_<KEY>` (a secret also in the file
+that `DOCKYARD_<GROUP>_<KEY>_FILE` names); flags (`--set group.key=value`). Where each value came from is kept, for `dockyard config`. Lists and tables are written as JSON in
 variables and flags; a list of words may also be separated by commas. A wrong value names its key, its origin and what
 would be right. """
 
@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from services.errors import Misconfigured
 
@@ -50,11 +50,26 @@ def _parsed(raw: str, annotation: Any) -> Any:
     return raw
 
 
-def _problem(group: str, origins: Mapping[str, Origin], error: ValidationError) -> Misconfigured:
-    first = error.errors()[0]
+def _problem(cls: type[Group], origins: Mapping[str, Origin], error: ValidationError) -> Misconfigured:
+    first, group = error.errors()[0], cls.group
     key = str(first["loc"][0]) if first["loc"] else "?"
+    secret = key in cls.model_fields and is_secret(cls.model_fields[key].annotation)
     origin = origins[key].text if key in origins else "default"
-    return Misconfigured(f"Setting {group}.{key} ({origin}): {first['msg']} (got {first.get('input')!r}).")
+    got = "" if secret else f" (got {first.get('input')!r})"
+    return Misconfigured(f"Setting {group}.{key} ({origin}): {first['msg']}{got}.")
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a setting holds secrets: itself, or in a table."""
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _content(flag: str, path: Path) -> str:
+    """A secret that stands in a file of its own, without the line end that editors leave."""
+    try:
+        return path.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"Setting {flag}: its file {path} cannot be read.") from error
 
 
 def load_file(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -94,6 +109,8 @@ def load_group(
             values[key], origins[key] = file[key], Origin(f"file {file_name}")
         if name in environ:
             raw, origins[key] = environ[name], Origin(f"environment {name}")
+        elif f"{name}_FILE" in environ and is_secret(field.annotation):
+            raw, origins[key] = _content(flag, Path(environ[f"{name}_FILE"])), Origin(f"file named by {name}_FILE")
         if flag in flags:
             raw, origins[key] = flags[flag], Origin("flag")
         if raw is not None:
@@ -105,7 +122,7 @@ def load_group(
     try:
         return cls(**values), origins
     except ValidationError as error:
-        raise _problem(cls.group, origins, error) from error
+        raise _problem(cls, origins, error) from None
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:

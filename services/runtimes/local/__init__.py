@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.egress.logins import Logins
 from services.runtimes.local.builder import LocalBuilder
 from services.runtimes.local.images import Images
 from services.runtimes.local.paths import Paths
@@ -23,6 +24,6 @@ class LocalRuntime:
 
 def make(settings: Settings) -> LocalRuntime:
     """The runtime of the settings; touches nothing on the disk before it is used."""
-    workshop = Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds)
+    workshop = Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, logins=Logins(settings.providers))
     servers = Servers(settings.home, settings.local, settings.builds)
     return LocalRuntime(LocalBuilder(workshop), workshop.images, LocalSpawning(servers))

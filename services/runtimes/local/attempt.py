@@ -173,13 +173,20 @@ class Attempt:
         local = self.workshop.local
         job = {
             "repo_url": self.job.repo_url, "commit": self.job.commit, "ref": self.job.ref,
+            "subdir": self.job.subdir, "environment": asdict(self.job.environment) if self.job.environment else None,
             "repository_bytes": local.repository_bytes, "fetch_timeout": local.fetch_timeout,
             "pythons": [one.version for one in self.workshop.pythons], "default_python": self.workshop.default_python(),
         }
         return Step(
             "fetch", Purpose.FETCH, ("step", "fetch"), self._uid(), self.directory / "content", job=job,
-            env={"NO_PROXY": "", "no_proxy": ""}, seconds=local.fetch_timeout + 60, disk_bytes=2 * local.repository_bytes + (256 << 20),
+            env={"NO_PROXY": "", "no_proxy": "", **self._logins()}, seconds=local.fetch_timeout + 60,
+            disk_bytes=2 * local.repository_bytes + (256 << 20),
         )  # fmt: skip
+
+    def _logins(self) -> dict[str, str]:
+        """For private repositories; the options of a sandbox are in no file once it has started, nor is its environment."""
+        given = self.workshop.logins.for_sources(self.job.sources) if self.workshop.logins else ""
+        return {"DOCKYARD_LOGINS": given} if given else {}
 
     def _uid(self) -> int | None:
         job = self._read("job.json")

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from services.egress import Purpose
+from services.egress.logins import Logins
 from services.errors import Misconfigured
 from services.runtimes.local import interpreters, tools
 from services.runtimes.local.detached import Absent, Detached, Ended, Limits, start, status
@@ -51,7 +52,8 @@ class Workshop:
     """Settings, stores and surroundings; makes runs of steps."""
 
     def __init__(
-        self, paths: Paths, local: LocalSettings, builds: BuildSettings, environ: Mapping[str, str] | None = None
+        self, paths: Paths, local: LocalSettings, builds: BuildSettings, environ: Mapping[str, str] | None = None,
+        logins: Logins | None = None,
     ) -> None:
         """`environ` is where certificates and index settings are read from: the process's own unless given."""
         self._environ = environ
@@ -59,6 +61,7 @@ class Workshop:
         self.paths = paths
         self.local = local
         self.builds = builds
+        self.logins = logins
         self.environments = EnvironmentStore(paths, days=builds.environment_days)
         self.images = Images(paths, self.environments)
 

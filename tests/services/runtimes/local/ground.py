@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from services.egress.logins import Logins
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Plan
 from services.runtimes.local.builder import LocalBuilder
 from services.runtimes.local.detached import stop_everything
@@ -67,12 +69,14 @@ class Ground:
         """A workshop on this home, with settings of its own."""
         settings = self._load({**self.values, **values})
         environ = {"UV_DEFAULT_INDEX": self.index.url}
-        return Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, environ)
+        return Workshop(Paths.of(settings.local, settings.home), settings.local, settings.builds, environ, Logins(settings.providers))
 
-    def job(self, url: str, commit: str, *, image: str = "", ref: str = "", no_cache: bool = False) -> BuildJob:
+    def job(
+        self, url: str, commit: str, *, image: str = "", ref: str = "", no_cache: bool = False, **more: Any,
+    ) -> BuildJob:
         """An attempt at a build."""
         number = secrets.token_hex(16)
-        return BuildJob(number, 1, image or f"image-{number}:{commit}", "git", url, commit, ref, no_cache)
+        return BuildJob(number, 1, image or f"image-{number}:{commit}", "git", url, commit, ref, no_cache, **more)
 
     async def build(self, job: BuildJob, workshop: Workshop | None = None) -> Built:
         """Build to the end, as the worker does."""

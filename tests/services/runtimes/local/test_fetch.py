@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtimes.local.steps.fetch import CONFIG
+from services.runtimes.local.steps.checkout import CONFIG
 from tests.gitrepo import GIT_ENV, Executable, Repo, Symlink
 from tests.gitserver import Fault, GitDaemon, GitServer
 from tests.services.runtimes.local.ground import Built, Ground
