@@ -8,10 +8,12 @@ from typing import Any
 from starlette.requests import Request
 
 from api.addresses import public_url
+from api.admin import is_admin
+from api.build_tokens import origin_of
 from api.services import ApiServices
 from api.streams import Position
 from api.streams.feed import Feed
-from services.errors import Refused, UnknownProvider
+from services.errors import Refused, TokenNeeded, UnknownProvider
 from services.names import image_name, new_id
 from services.providers.base import Resolved, Spec
 from services.providers.layout import WHOLE, Layout, identity, source
@@ -41,13 +43,20 @@ def parse(services: ApiServices, provider: str, raw: str) -> Spec:
     return found.parse(raw)
 
 
+def shows_token(request: Request, services: ApiServices, token: str, provider: str, raw: str) -> bool:
+    """Whether a page's request brings a build token of its link. One that has run out is as good as none: the page was open for long."""
+    return bool(token) and services.tokens.valid(token, f"{provider}/{raw}", origin_of(request.headers))
+
+
 def client_of(request: Request) -> str:
     """The client's network address, as the middleware found it."""
     return request.client.host if request.client else "unknown"
 
 
 async def accept(request: Request, services: ApiServices, spec: Spec, asked: Asked) -> tuple[Created, Feed]:
-    """Make the launch; its feed listens from before it exists."""
+    """Make the launch; its feed listens from before it exists. Raises `TokenNeeded`, and what `Creator.create` does."""
+    if services.settings.front.build_token_required and asked.counted and not is_admin(request):
+        raise TokenNeeded("Launches are started from the launch page here. Open it anew, and start from there.")
     resolved, kept = _pinned(services, spec, asked.layout)
     client = client_of(request)
     new = NewLaunch(

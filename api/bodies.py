@@ -57,6 +57,7 @@ class NewLaunch(BaseModel):
         default="", max_length=4000, pattern=PLAIN, examples=["gh/binder-examples/requirements/HEAD"],
         description="Another repository that the environment is made of, as provider/spec or as a link; this one is the content.",
     )
+    build_token: str = Field(default="", max_length=4000, description="Of the launch page of this provider and spec, as in `/build`.")
     build_only: bool = Field(default=False, description="End with the image; start no server.")
     rebuild: bool = Field(default=False, description="Build even if the image exists, without any cache.")
     urlpath: Annotated[str, Field(max_length=4000, pattern=PLAIN)] = Field(default="", description="What to open in the server.")

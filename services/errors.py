@@ -11,6 +11,7 @@
     │   └── RateLimited               503  the other side refuses for now
     ├── NotFound                      404  no such launch, build or server
     ├── Refused                       403  the caller may not do this
+    │   └── TokenNeeded               403  a launch needs a build token here
     ├── Overloaded                    429  a limit is reached; carries the seconds to wait
     ├── BuildFailed                   the build ended without an image
     ├── LaunchFailed                  the hub could not start the server
@@ -102,6 +103,12 @@ class Refused(DockyardError):
 
     status = 403
     code = "refused"
+
+
+class TokenNeeded(Refused):
+    """Launches need a build token here; our own pages ask for a new one."""
+
+    code = "build_token"
 
 
 class Overloaded(DockyardError):

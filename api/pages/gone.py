@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import shapes
+from api.build_tokens import origin_of
 from api.pages.launch import again, human
 from api.pages.render import page
 from api.pages.story import STOPPED
@@ -34,7 +35,8 @@ async def gone(request: Request, user_name: str) -> Response:
     else:
         why = STOPPED.get(launch.reason.code if launch.reason else "", "This server was stopped.")
     base = services.settings.front.base_url
+    token = services.tokens.issue(f"{launch.provider}/{launch.spec}", origin_of(request.headers))
     return page(
-        request, "gone.html", name=human(launch.repo or launch.spec), why=why,
+        request, "gone.html", name=human(launch.repo or launch.spec), why=why, build_token=token,
         again=again(base, launch.provider, launch.spec, launch.urlpath, query(launch.subdir, launch.environment)),
     )

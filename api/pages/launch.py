@@ -6,13 +6,13 @@ at once. Then the page is `/launches/<id>`: the same after a refresh, on a secon
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from api.accept import Asked, accept, parse
+from api.accept import Asked, accept, parse, shows_token
 from api.addresses import opens, server_address, what_opens
 from api.bodies import Launch
 from api.build_tokens import origin_of
@@ -47,9 +47,10 @@ def again(base: str, provider: str, spec: str, urlpath: str, layout: Mapping[str
 
 
 def _frame(
-    services: ApiServices, provider: str, spec: Spec | Launch, raw: str, urlpath: str, layout: Mapping[str, str],
+    request: Request, provider: str, spec: Spec | Launch, raw: str, urlpath: str, layout: Mapping[str, str],
 ) -> dict[str, Any]:
     """What stands around the status: names, and where to start once more."""
+    services = services_of(request)
     display = services.providers[provider].display if provider in services.providers else {"displayName": provider}
     base = services.settings.front.base_url
     return {
@@ -57,6 +58,7 @@ def _frame(
         "provider_name": display["displayName"], "social": f"{display['displayName']}: {raw}", "opens": what_opens(urlpath),
         "again": again(base, provider, raw, urlpath, layout),
         "again_rebuild": again(base, provider, raw, urlpath, layout, rebuild="1"),
+        "build_token": services.tokens.issue(f"{provider}/{raw}", origin_of(request.headers)),
         "subdir": layout.get("subdir", ""), "environment": unquote(layout.get("environment", "")),
     }
 
@@ -88,21 +90,22 @@ async def asked(request: Request) -> Response:
             "buildToken": services.tokens.issue(request.scope["path"].removeprefix("/v2/"), origin_of(request.headers)),
             **_script(services, id="", provider=provider, spec=raw, urlpath=urlpath, start=starts, **layout),
         },
-        **_frame(services, provider, spec, raw, urlpath, layout),
+        **_frame(request, provider, spec, raw, urlpath, layout),
     )
 
 
 @router.post("/v2/{provider}/{spec:path}")
-async def start(request: Request) -> Response:
+async def start(request: Request, build_token: Annotated[str, Form(max_length=4000)] = "") -> Response:
     """Make a launch and show it: the page's button, for browsers without script."""
     services = services_of(request)
     provider, raw = raw_spec(request.scope, "/v2/")
     urlpath = opens(request.query_params)
+    spec = parse(services, provider, raw)
     wanted = Asked(
         options={"urlpath": urlpath} if urlpath else {}, rebuild=request.query_params.get("rebuild") == "1",
-        layout=layout_of(services, request.query_params),
+        layout=layout_of(services, request.query_params), counted=not shows_token(request, services, build_token, provider, raw),
     )
-    created, feed = await accept(request, services, parse(services, provider, raw), wanted)
+    created, feed = await accept(request, services, spec, wanted)
     services.fanout.forget(feed)
     return RedirectResponse(f"{services.settings.front.base_url}launches/{created.id}", 303)
 
@@ -113,10 +116,11 @@ def _asked(services: ApiServices, request: Request) -> dict[str, str]:
     return query(layout.subdir, layout.environment_link)
 
 
-def _status(services: ApiServices, launch: Launch) -> tuple[Story, dict[str, Any]]:
+def _status(request: Request, launch: Launch) -> tuple[Story, dict[str, Any]]:
     """What the status part is rendered from."""
+    services = services_of(request)
     story = tell(launch, pushes=_pushes(services.settings))
-    frame = _frame(services, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
+    frame = _frame(request, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
     return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
                    "origin": _origin(launch), **frame}
@@ -127,7 +131,7 @@ async def launched(request: Request, launch_id: str) -> Response:
     """The page of a launch that exists, or existed."""
     services = services_of(request)
     launch = await held(services, launch_id)
-    story, context = _status(services, launch)
+    story, context = _status(request, launch)
     return page(
         request, "launch.html", icon=story.icon, config=_script(
             services, id=launch.id, provider=launch.provider, spec=launch.spec, urlpath=launch.urlpath, start=False,
@@ -150,7 +154,7 @@ def _origin(launch: Launch) -> str:
 async def status(request: Request, launch_id: str) -> Response:
     """The part of the page that changes, for its script."""
     services = services_of(request)
-    _, context = _status(services, await held(services, launch_id))
+    _, context = _status(request, await held(services, launch_id))
     return part(request, "status.html", **context)
 
 

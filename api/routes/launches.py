@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import shapes
-from api.accept import Asked, accept, parse
+from api.accept import Asked, accept, parse, shows_token
 from api.admin import is_reader, need_reader
 from api.binder import follow
 from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
@@ -48,7 +48,8 @@ async def create(
         spec = parse(services, body.provider, body.spec.rstrip("/"))
     asked = Asked(
         build_only=body.build_only, rebuild=body.rebuild, options=options(services.settings.front, urlpath, body.env),
-        idempotency_key=idempotency_key, layout=layout_of(services, layout),
+        idempotency_key=idempotency_key, counted=not shows_token(request, services, body.build_token, spec.provider, spec.raw),
+        layout=layout_of(services, layout),
     )
     created, feed = await accept(request, services, spec, asked)
     services.fanout.forget(feed)

@@ -191,16 +191,19 @@
     try { sessionStorage.removeItem(wish); } catch { /* as above */ }
   }
 
-  async function start(more = {}) {
-    const body = JSON.stringify({ provider: given.provider, spec: given.spec, urlpath: given.urlpath, subdir: given.subdir, environment: given.environment, ...more });
+  async function start(more = {}, again = false) {
+    const { provider, spec, urlpath, subdir, environment } = given;
+    const wish = JSON.stringify({ provider, spec, urlpath, subdir, environment, ...more });
     for (const button of document.querySelectorAll("[data-do]")) button.disabled = true;
     try {
       const response = await fetch(`${base}api/v1/launches`, {
-        method: "POST", headers: { "content-type": "application/json", "idempotency-key": key(body) }, body,
+        method: "POST", headers: { "content-type": "application/json", "idempotency-key": key(wish) },
+        body: JSON.stringify({ ...JSON.parse(wish), build_token: at("status").dataset.token }),
       });
       const answer = await response.json();
+      if (answer.code === "build_token" && !again) { await renew(); return start(more, true); }
       if (!response.ok) { refused(answer, more); return; }
-      answered(body);
+      answered(wish);
       id = answer.id;
       history.replaceState(null, "", `${base}launches/${id}`);
       seen = [0, 0]; lines = []; opening = null; view?.clear(); view = null;
@@ -210,6 +213,12 @@
     } catch {
       refused({ detail: "The server does not answer." });
     }
+  }
+
+  async function renew() { // the page has been open for so long that its token has run out
+    const answer = await fetch(id ? `${base}launches/${id}/status` : location.href, { headers: { accept: "text/html" } });
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("status");
+    at("status").dataset.token = fresh?.dataset.token ?? "";
   }
 
   function refused({ detail, retry_after: wait }, more = {}) {

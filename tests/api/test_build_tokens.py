@@ -15,7 +15,7 @@ from api.build_tokens import BuildTokens
 from services.errors import Misconfigured
 from services.secrets import Secret
 from services.settings import FrontSettings, Settings, load
-from tests.api.live import Live
+from tests.api.live import ADMIN, Live
 
 KEY = "ab" * 32
 HOST = "127.0.0.1:8000"
@@ -137,3 +137,29 @@ async def test_an_invalid_one_is_told_in_an_event(narrow):
     refused = {"phase": "failed", "status_code": 403, "message": "Invalid build token\n"}
     for wrong in (token, "x", narrow.services.tokens.issue("gh/a/b/HEAD", narrow.at("").removeprefix("http://"))):
         assert await first(narrow, f"?build_token={wrong}") == refused
+
+
+@pytest.fixture
+async def strict(settings: Settings) -> AsyncIterator[Live]:
+    """A front door that takes launches of its own pages only."""
+    front = load({"DOCKYARD_FRONT_PORT": "0", "DOCKYARD_FRONT_HOSTS": "*", "DOCKYARD_FRONT_BUILD_TOKEN_REQUIRED": "true"}).front
+    async with Live(replace(settings, front=front)) as found:
+        yield found
+
+
+async def test_where_they_are_required_our_pages_bring_one(strict):
+    body = {"provider": "gh", "spec": LINK.removeprefix("gh/")}
+    async with httpx.AsyncClient() as http:
+        page = (await http.get(strict.at(f"/v2/{LINK}"))).text
+        token, page_config_of = re.search(r'name="build_token" value="([^"]+)"', page)[1], page_config(page)
+        form = await http.post(strict.at(f"/v2/{LINK}"), data={"build_token": token})
+        bare = await http.post(strict.at(f"/v2/{LINK}"))
+        rest = await http.post(strict.at("/api/v1/launches"), json={**body, "build_token": token})
+        other = await http.post(strict.at("/api/v1/launches"), json={**body, "spec": "a/b/HEAD", "build_token": token})
+        admin = await http.post(strict.at("/api/v1/launches"), json=body, headers={"authorization": f"Bearer {ADMIN}"})
+        ended = (await http.get(strict.at(form.headers["location"]))).text
+    assert (form.status_code, rest.status_code, admin.status_code) == (303, 202, 202)
+    assert (bare.status_code, other.status_code, other.json()["code"]) == (403, 403, "build_token")
+    assert 'data-token="' in ended
+    assert (await first(strict))["status_code"] == 403
+    assert (await first(strict, f"?build_token={page_config_of['buildToken']}"))["phase"] == "waiting"
