@@ -125,7 +125,7 @@ class Composed:
         done = subprocess.run(
             ["docker", "compose", "-p", self.name, "-f", str(ROOT / "docker-compose.yml"), *words],
             env=self.environ, capture_output=True, text=True, check=False, timeout=900)
-        assert not (check and done.returncode), done.stdout + done.stderr
+        assert not (check and done.returncode), (done.stdout + done.stderr)[-3000:]
         return done.stdout
 
     def until_healthy(self) -> None:
@@ -154,7 +154,7 @@ def composed(secrets: Path) -> Iterator[Composed]:
         pytest.skip(f"the engine has no image {', '.join(missing)}")
     found = Composed(secrets)
     try:
-        found.run("up", "-d", "--build")
+        found.run("up", "-d")
         found.until_healthy()
         yield found
     finally:
