@@ -8,7 +8,7 @@ rows have ended. """
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, DateTime, Double, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -80,6 +80,7 @@ class Launch(Owned, Base):
     stop_reason: Mapped[str | None] = mapped_column()
     ready_at: Mapped[datetime | None] = mapped_column()
     ended_at: Mapped[datetime | None] = mapped_column()
+    watched_at: Mapped[datetime | None] = mapped_column()  # somebody has watched it or asked for it, a minute more or less
 
     __table_args__ = (
         Index("launch_resolve", "due", postgresql_where=text("state IN ('waiting', 'resolving')")),
@@ -92,6 +93,8 @@ class Launch(Owned, Base):
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),
         Index("launch_created", "created_at", "id"),
         Index("launch_failed", "ended_at", postgresql_where=text("state = 'failed'")),
+        Index("launch_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index("launch_addresses", "ended_at", postgresql_where=text("ended_at IS NOT NULL AND client <> ''")),
     )
 
 
@@ -141,6 +144,7 @@ class Build(Owned, Base):
         Index("build_image", "image"),
         Index("build_created", "created_at", "id"),
         Index("build_repository", "repo_url", "created_at"),
+        Index("build_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     )
 
 
@@ -204,6 +208,9 @@ class Server(Base):
     state: Mapped[str] = mapped_column()
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     last_activity: Mapped[datetime | None] = mapped_column()
+    ends_at: Mapped[datetime | None] = mapped_column()  # when the reaper will stop it unless somebody uses it
+    ends_why: Mapped[str | None] = mapped_column()
+    warned_at: Mapped[datetime | None] = mapped_column()  # its launch has been told of that end
     stopped_at: Mapped[datetime | None] = mapped_column()
 
     __table_args__ = (
@@ -213,10 +220,16 @@ class Server(Base):
 
 
 class Sweep(Base):
-    """When each sweep last ran and what it found; the row's lock lets only one reaper run it."""
+    """When each sweep last ran and what it found, and all runs of it together; its lease lets only one reaper run it."""
 
     __tablename__ = "sweep"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     last_at: Mapped[datetime | None] = mapped_column()
     findings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    lease_owner: Mapped[str | None] = mapped_column()
+    lease_until: Mapped[datetime | None] = mapped_column()
+    seconds: Mapped[float] = mapped_column(Double, server_default=_ZERO)  # that the last run took
+    runs: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    totals: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    error: Mapped[str] = mapped_column(server_default=text("''"))  # why the last run was not finished; empty where it was
