@@ -68,7 +68,7 @@ async def _tree(directory: Path, seed: int, args: argparse.Namespace, *, disk: b
     from tests.faults.tree import Tree
 
     async with _asks(directory, args.runtime, seed) as asks, Tree(directory, args.runtime, doors=not args.power, disk=disk) as tree:
-        driver = Driver(tree, seed, asks=asks, clients=args.clients or 3, rest=REST, patience=300)
+        driver = Driver(tree, seed, asks=asks, clients=args.clients or 3, rest=REST, patience=300, breakers=3)
         if args.power:
             return await cut_off(tree, driver, seed, args.power)
         return await driver.run(args.minutes * 60)

@@ -63,6 +63,8 @@ def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] |
     environ |= settings or {}
     try:
         if hub is None:
+            if environ.get("DOCKYARD_RUNTIME_NAME") == "fake":
+                _fake_runtime(home)
             with _up(home, environ, None) as stack:
                 yield stack
             return

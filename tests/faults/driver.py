@@ -41,15 +41,19 @@ class Outcome:
 
 
 class Driver:
-    """One run at one place. `rest`: seconds that things get in the end; `patience`: that one launch gets."""
+    """One run at one place.
+
+    `rest`: seconds that things get in the end; `patience`: that one launch gets; `breakers`: faults at a time.
+    """
 
     def __init__(
         self, place: Place, seed: int, *, asks: Asks | None = None, clients: int = 6, rest: float = 60.0, patience: float = 150.0,
+        breakers: int = 2,
     ) -> None:
         self._place = place
         self._asks = asks or FakeAsks(seed)
         self._clients = clients
-        self._rest, self._patience = rest, patience
+        self._rest, self._patience, self._breakers = rest, patience, breakers
         self.watch = Watch(place)
         self._faults = Faults(place, seed, self.watch)
         self.outcome = Outcome(faults=self._faults.counts)
@@ -59,7 +63,7 @@ class Driver:
         ended = asyncio.Event()
         asyncio.get_running_loop().call_later(seconds, ended.set)
         async with self.launching(ended) as client:
-            await asyncio.gather(*[self._break(client, ended) for _ in range(2)])
+            await asyncio.gather(*[self._break(client, ended) for _ in range(self._breakers)])
         return self.outcome
 
     async def known(self, client: httpx.AsyncClient) -> Story:

@@ -40,7 +40,7 @@ class Faults:
             "double": (1, self._double, ("messages",)), "drop": (1, self._drop, ("messages",)),
         }
         if place.disk is not None:
-            self._table["fill"] = (1, self._fill, ("disk",))
+            self._table["fill"] = (2, self._fill, ("disk",))
 
     async def pause(self, least: float, most: float) -> None:
         """Wait a moment that the seed decides."""
@@ -162,7 +162,7 @@ class Faults:
         try:
             for _times in range(4):
                 await asyncio.to_thread(_fill, path)
-                await asyncio.sleep(seconds / 2)
+                await asyncio.sleep(seconds)
         finally:
             path.unlink(missing_ok=True)
 

@@ -11,14 +11,14 @@ from tests.faults.driver import Driver, Outcome
 from tests.faults.tree import Tree
 
 
-async def cut_off(tree: Tree, driver: Driver, seed: int, moments: int) -> Outcome:
-    """Kill the tree at so many moments; `recoveries` has the seconds until it was healthy again."""
+async def cut_off(tree: Tree, driver: Driver, seed: int, moments: int, *, longest: float = 8.0) -> Outcome:
+    """Kill the tree at so many moments, `longest` seconds apart; `recoveries` has the seconds until it was healthy again."""
     order = random.Random(f"moments {seed}")
     outcome = driver.outcome
     ended = asyncio.Event()
     async with driver.launching(ended) as client:
         for _ in range(moments):
-            await asyncio.sleep(order.uniform(0.5, 8.0))
+            await asyncio.sleep(order.uniform(0.5, longest))
             runs = order.random() < 0.5
             kind = "kill all and what they run" if runs else "kill all"
             outcome.faults[kind] += 1
