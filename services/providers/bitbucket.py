@@ -17,7 +17,7 @@ def make_bitbucket(providers: ProviderSettings, egress: EgressSettings) -> Plain
         prefix="bitbucket", name="Bitbucket", home=origin(providers.bitbucket_host, "providers.bitbucket_host"),
         example="workspace/repository", tree="/src/{commit}/", page=bitbucket_page,
     )
-    return PlainForge(shape, egress, timeout=providers.timeout)
+    return PlainForge(shape, providers, egress)
 
 
 def bitbucket_page(path: str) -> tuple[str, str, str, str]:

@@ -7,10 +7,14 @@ notice, as on every Binder service (without the ten seconds of waiting).
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote
 
+from aiohttp import encode_basic_auth
+
 from services.egress import Purpose, Rule
+from services.egress.logins import Logins
 from services.errors import BadSpec, Unreachable, Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.forge_api import Absent, ForgeApi
@@ -46,8 +50,12 @@ def names(user: str, repo: str) -> tuple[str, str]:
 def github_api(providers: ProviderSettings, egress: EgressSettings) -> ForgeApi:
     """GitHub's REST API, as configured."""
     api = origin(providers.github_api, "providers.github_api")
-    token = providers.github_token.get_secret_value()
-    headers = {"Accept": "application/vnd.github+json"} | ({"Authorization": f"token {token}"} if token else {})
+    token, secret = providers.github_token.get_secret_value(), providers.github_client_secret.get_secret_value()
+    headers = {"Accept": "application/vnd.github+json"}
+    if token:
+        headers["Authorization"] = f"token {token}"
+    elif providers.github_client_id and secret:  # a higher limit for what is public
+        headers["Authorization"] = encode_basic_auth(providers.github_client_id, secret)
     rule = Rule.make(egress, Purpose.FETCH, [api.pair])
     return ForgeApi("GitHub", api.text, rule, timeout=providers.timeout, headers=headers)
 
@@ -60,7 +68,10 @@ class GitHub:
     def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
         self._home = origin(providers.github_host, "providers.github_host")
         self.api = github_api(providers, egress)
-        self._remote = GitRemote(Rule.make(egress, Purpose.FETCH, [self._home.pair]), timeout=providers.timeout)
+        self._remote = GitRemote(
+            Rule.make(egress, Purpose.FETCH, [self._home.pair]), timeout=providers.timeout,
+            login=partial(Logins(providers).of, self.prefix),
+        )
         self.display: dict[str, Any] = {
             "displayName": "GitHub",
             "id": "gh",

@@ -6,10 +6,12 @@ taken as it is.
 """
 
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote, urlunsplit
 
 from services.egress import Purpose, Rule
+from services.egress.logins import Logins
 from services.errors import BadSpec, Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.bitbucket import bitbucket_page
@@ -32,7 +34,7 @@ class Git:
 
     def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
         self._rule = Rule.make(egress, Purpose.FETCH)
-        self._remote = GitRemote(self._rule, timeout=providers.timeout)
+        self._remote = GitRemote(self._rule, timeout=providers.timeout, login=partial(Logins(providers).of, self.prefix))
         self.display: dict[str, Any] = {
             "displayName": "Git repository",
             "id": "git",

@@ -5,9 +5,11 @@ tag of the same name, as with `git checkout` and `git clone --branch` (and Binde
 ls-remote`'s patterns nothing matches by the end of its name only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.egress import Fetcher, Rule
+from services.egress.logins import Login
 from services.errors import DockyardError, Unreachable, Unresolved
 from services.providers.cache import Shared
 from services.providers.grammar import GitUrl, git_url, looks_abbreviated
@@ -27,10 +29,13 @@ class Tip:
 
 
 class GitRemote:
-    """Asks git servers; holds a client for their redirects and the questions that are under way."""
+    """Asks git servers; holds a client for their redirects and the questions that are under way.
 
-    def __init__(self, rule: Rule, *, timeout: float) -> None:
-        self._rule = rule
+    `login` gives the login for an address, if there is one.
+    """
+
+    def __init__(self, rule: Rule, *, timeout: float, login: Callable[[str], Login | None] = lambda _: None) -> None:
+        self._rule, self._login = rule, login
         self._timeout = timeout
         self._fetcher = Fetcher(rule, timeout=timeout)
         self._shared: Shared[tuple[str, str], Tip] = Shared()
@@ -74,7 +79,7 @@ class GitRemote:
         for _ in range(_HOPS):
             addresses = await self._rule.check(url.host, url.port)
             try:
-                return await ls_remote(url, patterns, addresses, self._timeout)
+                return await ls_remote(url, patterns, addresses, self._timeout, self._login(url.at(url.host)))
             except Moved:
                 url = await self._moved(url)
         raise Unreachable(f"{url.host} redirects without end; check the link.")

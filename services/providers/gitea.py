@@ -24,7 +24,7 @@ def make_gitea(providers: ProviderSettings, egress: EgressSettings) -> PlainForg
 
 def _forge(prefix: str, name: str, home: Origin, providers: ProviderSettings, egress: EgressSettings) -> PlainForge:
     shape = Shape(prefix, name, home, "user/repository", "/src/commit/{commit}", gitea_page)
-    return PlainForge(shape, egress, timeout=providers.timeout)
+    return PlainForge(shape, providers, egress)
 
 
 def gitea_page(path: str) -> tuple[str, str, str, str]:

@@ -5,10 +5,12 @@ or not. GitLab answers alike for what does not exist and for what is private.
 """
 
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote
 
 from services.egress import Purpose, Rule
+from services.egress.logins import Logins
 from services.errors import BadSpec, Unreachable, Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.forge_api import Absent, ForgeApi
@@ -42,7 +44,10 @@ class GitLab:
             "GitLab", api.text, Rule.make(egress, Purpose.FETCH, [api.pair]), timeout=providers.timeout,
             headers={"Accept": "application/json"} | ({"PRIVATE-TOKEN": token} if token else {}),
         )
-        self._remote = GitRemote(Rule.make(egress, Purpose.FETCH, [self._home.pair]), timeout=providers.timeout)
+        self._remote = GitRemote(
+            Rule.make(egress, Purpose.FETCH, [self._home.pair]), timeout=providers.timeout,
+            login=partial(Logins(providers).of, self.prefix),
+        )
         self.display: dict[str, Any] = {
             "displayName": "GitLab",
             "id": "gl",

@@ -1,6 +1,6 @@
 """Run `git ls-remote` on a stranger's address: one process, which can do nothing but ask that one server.
 
-It gets no configuration, no credentials, no proxy, no environment but what is listed here, an empty home,
+It gets no configuration, no credentials but those for this server, no proxy, no environment but what is listed here, an empty home,
 and one protocol; it connects to the addresses that the egress rule has checked (curl's resolve list for
 HTTP, `HostName` for ssh, the address itself for git://); it follows no redirect (we do, after a check).
 Time, memory and output are bounded, and when the time is over the whole process group goes. A worker that is root does
@@ -21,6 +21,9 @@ from typing import Any
 
 from services.egress import Address
 from services.egress.addresses import literal
+from services.egress.logins import Login
+from services.egress.logins import environment as logins_environment
+from services.egress.logins import options as login_options
 from services.errors import DockyardError, Forbidden, ForbiddenAddress, RateLimited, Unreachable, Unresolved
 from services.providers.grammar import GitUrl
 
@@ -52,7 +55,9 @@ class Refs:
     head: str  # refs/heads/main; "" where HEAD is detached or the server does not say
 
 
-async def ls_remote(url: GitUrl, patterns: Sequence[str], addresses: Sequence[Address], timeout: float) -> Refs:
+async def ls_remote(
+    url: GitUrl, patterns: Sequence[str], addresses: Sequence[Address], timeout: float, login: Login | None = None,
+) -> Refs:
     """The refs that match one of `patterns` (all without any), asked of the first of `addresses` that answers.
 
     Raises `Unresolved`, `Forbidden`, `Unreachable` or `RateLimited` with a sentence, and `Moved`. `timeout`
@@ -61,7 +66,7 @@ async def ls_remote(url: GitUrl, patterns: Sequence[str], addresses: Sequence[Ad
     try:
         async with asyncio.timeout(timeout):
             if url.protocol in ("http", "https"):
-                return await _asked(url, url.at(url.host), patterns, addresses)
+                return await _asked(url, url.at(url.host), patterns, addresses, login)
             for address in addresses[:-1]:
                 try:
                     return await _asked(url, url.at(str(address)), patterns, [address])
@@ -72,27 +77,35 @@ async def ls_remote(url: GitUrl, patterns: Sequence[str], addresses: Sequence[Ad
         raise Unreachable(f"{url.host} did not answer within {timeout:g} s; try again later.") from error
 
 
-async def _asked(url: GitUrl, remote: str, patterns: Sequence[str], addresses: Sequence[Address]) -> Refs:
+async def _asked(
+    url: GitUrl, remote: str, patterns: Sequence[str], addresses: Sequence[Address], login: Login | None = None,
+) -> Refs:
     home = tempfile.mkdtemp(prefix="dockyard-git-")
-    environment = _environment(url, home)
+    logins = [login] if login else []
+    environment = _environment(url, home) | logins_environment(logins)
     identity = _identity(environment)
     try:
         if identity:
             os.chown(home, _NOBODY, _NOBODY)
-        code, output, errors = await _run(_command(url, remote, patterns, addresses), environment, home, identity)
+        code, output, errors = await _run(_command(url, remote, patterns, addresses, logins), environment, home, identity)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     if code:
-        raise complaint(url, errors)
+        error = complaint(url, errors)
+        if login is not None and isinstance(error, Forbidden):
+            error = Forbidden(f"{url.host} does not let this service read {url.text} with the login that it has.")
+        raise error
     return parsed(output)
 
 
-def _command(url: GitUrl, remote: str, patterns: Sequence[str], addresses: Sequence[Address]) -> list[str]:
+def _command(
+    url: GitUrl, remote: str, patterns: Sequence[str], addresses: Sequence[Address], logins: Sequence[Login] = (),
+) -> list[str]:
     settings = list(_NO_CONFIGURATION)
     if url.protocol in ("http", "https") and literal(url.host) is None:
         pinned = ",".join(f"[{a}]" if a.version == 6 else str(a) for a in addresses)
         settings.append(f"http.curloptResolve={url.host}:{url.port}:{pinned}")
-    options = [word for setting in settings for word in ("-c", setting)]
+    options = [word for setting in settings for word in ("-c", setting)] + login_options(logins)
     limited = ["/bin/sh", "-c", f'ulimit -v {_KIBIBYTES}; exec "$@"', "sh"]
     return [*limited, "git", *options, "ls-remote", "--symref", "--", remote, *patterns]
 

@@ -7,16 +7,18 @@ host, and how its pages are addressed.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote
 
 from services.egress import Purpose, Rule
+from services.egress.logins import Logins
 from services.errors import BadSpec, Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.git_remote import GitRemote
 from services.providers.grammar import checked_raw, checked_ref, commit_id, git_url, malformed, not_resolved, unquoted
 from services.providers.origin import Origin
-from services.settings import EgressSettings
+from services.settings import EgressSettings, ProviderSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*")
 
@@ -36,10 +38,13 @@ class Shape:
 class PlainForge:
     """A provider by its shape."""
 
-    def __init__(self, shape: Shape, egress: EgressSettings, *, timeout: float) -> None:
+    def __init__(self, shape: Shape, providers: ProviderSettings, egress: EgressSettings) -> None:
         self.prefix = shape.prefix
         self._shape = shape
-        self._remote = GitRemote(Rule.make(egress, Purpose.FETCH, [shape.home.pair]), timeout=timeout)
+        self._remote = GitRemote(
+            Rule.make(egress, Purpose.FETCH, [shape.home.pair]), timeout=providers.timeout,
+            login=partial(Logins(providers).of, self.prefix),
+        )
         self.display: dict[str, Any] = {
             "displayName": shape.name,
             "id": shape.prefix,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from services.errors import BadRequest, DockyardError, Misconfigured, Unresolved
+from services.errors import BadRequest, DockyardError, Forbidden, Misconfigured, RateLimited, Unresolved
 from services.names import image_name
 from services.providers import Resolved, make_providers
 from services.providers.links import read_link
@@ -121,6 +121,30 @@ async def test_a_commit_id_needs_no_request(make: Make, case: Case, forge: Stub,
         assert resolved.spec == case.pinned
     assert forge.requests == []
     assert git.requests == []
+
+
+@pytest.mark.parametrize("prefix", ["gh", "gl", "git", "bitbucket", "codeberg", "gitea"])
+async def test_a_private_repository_is_asked_with_the_login_of_its_host(
+    prefix: str, make: Make, forge: Stub, git: GitServer, repo: Repo,
+) -> None:
+    """The api of `gh` and `gl` will not answer here, so their git servers are asked too."""
+    forge.page("/repos/o/plain/commits/HEAD", {"message": "limit"}, 429)
+    forge.page("/api/v4/projects/o%2Fplain/repository/commits/HEAD", {"message": "limit"}, 429)
+    login = {"git_credentials": {git.address: r"username=reader\npassword=canary"}}
+    spec = {"git": f"{quote(git.url('o/plain.git'), safe='')}/HEAD", "gl": "o%2Fplain/HEAD"}.get(prefix, "o/plain/HEAD")
+    git.login = "reader:canary"
+    try:
+        allowed, other, stranger = make(prefix, private=True, **login), make(prefix, private=True, git_credentials={
+            git.address: r"username=reader\npassword=wrong"}), make(prefix, private=True)
+        resolved = await allowed.resolve(allowed.parse(spec))
+        for provider in (other, stranger):
+            with pytest.raises((Forbidden, RateLimited)) as refused:
+                await provider.resolve(provider.parse(spec))
+            assert "wrong" not in str(refused.value)
+    finally:
+        git.login = ""
+    assert resolved.ref == repo.id("HEAD")
+    assert "canary" not in repr(resolved)
 
 
 def test_malformed_specs_are_refused(make: Make, case: Case) -> None:

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from aiohttp import encode_basic_auth
 
 from services.errors import BadSpec, Forbidden, ForbiddenAddress, RateLimited, Unreachable, Unresolved
 from services.providers.gh import GitHub
@@ -234,3 +235,9 @@ async def test_a_token_goes_in_a_header_and_nowhere_else(make: Make, forge: Stub
     await github.resolve(github.parse(f"{Z2JH}/HEAD"))
     assert forge.requests[0].headers["Authorization"] == "token canary"
     assert "canary" not in forge.requests[0].raw_path
+
+
+async def test_an_application_is_named_where_there_is_no_token(make: Make, forge: Stub) -> None:
+    github = make("gh", github_client_id="app", github_client_secret="canary")
+    await github.resolve(github.parse(f"{Z2JH}/HEAD"))
+    assert forge.requests[0].headers["Authorization"] == encode_basic_auth("app", "canary")
