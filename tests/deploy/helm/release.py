@@ -1,0 +1,246 @@
+"""The chart, installed on the cluster that KUBECONFIG names, with images made here, and what a user and an operator do with it.
+
+The cluster's node has to be this machine and to run images of the local Docker engine: addresses of services and pods are
+reached as they are, and images are not pulled. The user servers' base image is one of the local engine, which builds find in
+the bundled registry under Docker Hub's name.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import helm_python
+import httpx
+
+from tests.deploy.helm.rendered import CHART
+from tests.gitserver import GitServer, Repo
+from tests.services.runtimes.docker import lab
+from tests.stack import ROOT, Stream
+
+IMAGES = {"app": "deploy/image/Dockerfile", "hub": "deploy/hub/Dockerfile", "build": "deploy/build/Dockerfile"}
+STAND_INS = ("postgres:18", "valkey/valkey:9", "registry:2")
+TAG = "cluster-test"
+HOST = {"host": "127.0.0.1:8000"}
+OVER = ("ready", "failed")
+SMALL: dict[str, Any] = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+SERVER = (
+    f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan\nUSER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n"
+)
+
+
+def reason() -> str:
+    """Why these tests cannot run here, or ""."""
+    if not os.environ.get("KUBECONFIG"):
+        return "KUBECONFIG points to no cluster"
+    if why := lab.reason():
+        return why
+    missing = [name for name in STAND_INS if not lab.docker("images", "-q", name)]
+    return f"the engine has no image {', '.join(missing)}" if missing else ""
+
+
+def kubectl(*words: str, check: bool = True) -> str:
+    """Run kubectl; its output."""
+    done = subprocess.run(["kubectl", *words], capture_output=True, text=True, check=False, timeout=300)
+    assert not (check and done.returncode), f"kubectl {' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def make_images() -> None:
+    """Make the three images of the chart; quick where nothing has changed."""
+    for name, file in IMAGES.items():
+        made = ("-t", f"dockyard/{name}:{TAG}", "-f", str(ROOT / file), str(ROOT))
+        lab.docker("buildx", "build", "-q", "--build-arg", f"BASE={lab.SMALL}", *made)
+
+
+class Release:
+    """One installation in namespaces of its own, and a git server beside it."""
+
+    def __init__(self, repositories: Path) -> None:
+        self.namespace = f"dy-{secrets.token_hex(3)}"
+        self.builds, self.users = f"{self.namespace}-builds", f"{self.namespace}-users"
+        self.port = 30000 + secrets.randbelow(2700)
+        self.repositories = repositories
+        self.git = GitServer(repositories, host=lab.gateway())
+        self.gone: list[str] = []
+
+    # -- the operator's side ---------------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, Any]:
+        """deploy/helm/values/try.yaml for a small machine: local images, no volumes, namespaces apart, two front doors."""
+        never: dict[str, Any] = {"tag": TAG, "pullPolicy": "Never"}
+        kept: dict[str, Any] = {"enabled": True, "pullPolicy": "Never", "persistence": {"enabled": False}, "resources": SMALL}
+        registry = f"dockyard-registry.{self.namespace}.svc.cluster.local:5000"
+        self.registries = (
+            f'[[registry]]\nprefix = "docker.io"\nlocation = "{registry}/hub"\ninsecure = true\n'
+            f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
+        )
+        return {
+            "image": never, "hubImage": never, "buildImage": never,
+            # The stand-in of the database's image starts as root.
+            "postgresql": kept | {
+                "podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
+                "securityContext": {"allowPrivilegeEscalation": True, "readOnlyRootFilesystem": False, "capabilities": {"drop": None}},
+            },
+            "valkey": {"enabled": True, "pullPolicy": "Never", "resources": SMALL},
+            "registry": {"bundled": kept | {"nodePort": self.port}},
+            "hub": {"persistence": {"enabled": False}, "resources": SMALL}, "proxy": {"resources": SMALL},
+            "api": {"replicas": 2, "resources": SMALL, "drainSeconds": 5},
+            **{name: {"replicas": 1, "resources": SMALL, "drainSeconds": 5} for name in ("worker", "launcher", "reaper")},
+            "builds": {
+                "namespace": self.builds, "createNamespace": True, "scheduleSeconds": 120, "registriesConfigMap": "registries",
+                "resources": {"requests": {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "10Mi"},
+                              "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "10Gi"}},
+            },
+            "users": {
+                "namespace": self.users, "createNamespace": True,
+                "resources": {"memoryRequest": "64Mi", "memoryLimit": "1Gi", "cpuRequest": 0.01, "cpuLimit": 2},
+            },
+            "settings": {"egress": {"private": True}},
+        }
+
+    def install(self) -> None:
+        """`helm install`, by the wheel, and wait until every deployment is ready."""
+        with helm_python.Config(namespace=self.namespace) as config:
+            config.install(str(CHART), "dockyard", self.values(), create_namespace=True)
+        kubectl("-n", self.builds, "create", "configmap", "registries", f"--from-literal=mirror.conf={self.registries}")
+        kubectl("-n", self.namespace, "wait", "--for=condition=Available", "deployment", "--all", "--timeout=280s")
+        name = f"127.0.0.1:{self.port}/hub/library/{lab.BASE.rpartition('/')[2]}"
+        lab.docker("tag", lab.BASE, name)
+        lab.docker("push", "-q", name)
+        lab.docker("rmi", name)
+        self.api, self.proxy, self.hub = (self._service(name) for name in ("dockyard-api", "dockyard-proxy", "dockyard-hub"))
+
+    def uninstall(self) -> list[str]:
+        """`helm uninstall`; the names of what is left in the release's own namespace."""
+        with helm_python.Config(namespace=self.namespace) as config:
+            config.uninstall("dockyard")
+        kubectl("-n", self.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=120s", check=False)
+        kinds = "deployment,statefulset,service,configmap,secret,job,pod,pvc,role,rolebinding,networkpolicy,serviceaccount,pdb"
+        return kubectl("-n", self.namespace, "get", kinds, "-o", "name").splitlines()
+
+    def remove(self) -> None:
+        """Remove the namespaces and the images that were built."""
+        kubectl("delete", "namespace", self.namespace, self.builds, self.users, "--wait=false", "--ignore-not-found", check=False)
+        images = lab.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+        if built := [image for image in images if image.startswith(f"127.0.0.1:{self.port}/")]:
+            lab.docker("rmi", "-f", *built, check=False)
+
+    def _service(self, name: str) -> str:
+        found = json.loads(kubectl("-n", self.namespace, "get", "service", name, "-o", "json"))["spec"]
+        return f"http://{found['clusterIP']}:{found['ports'][0]['port']}"
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        """The living pods of one of our processes."""
+        found = json.loads(kubectl("-n", self.namespace, "get", "pods", "-l", f"app.kubernetes.io/component={component}", "-o", "json"))
+        return [pod for pod in found["items"] if not pod["metadata"].get("deletionTimestamp")]
+
+    def delete(self, component: str) -> None:
+        """Delete the pods of one of our processes at once, as a node that goes away would."""
+        for pod in self.pods(component):
+            kubectl("-n", self.namespace, "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
+
+    def replicas(self) -> list[str]:
+        """The addresses of the front door's pods."""
+        return [f"http://{pod['status']['podIP']}:{pod['spec']['containers'][0]['ports'][0]['containerPort']}"
+                for pod in self.pods("api") if all(each["ready"] for each in pod["status"]["containerStatuses"])]
+
+    def names(self, namespace: str) -> list[str]:
+        """The pods of a namespace with their uids."""
+        found = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+        return [f"{pod['metadata']['name']} {pod['metadata']['uid']}" for pod in found]
+
+    def secret(self, key: str) -> str:
+        """A value of the secret that the chart has made."""
+        return base64.b64decode(kubectl("-n", self.namespace, "get", "secret", "dockyard", "-o", f"jsonpath={{.data.{key}}}")).decode()
+
+    # -- the user's side -------------------------------------------------------------------------------------------------
+
+    def repository(self, name: str, dockerfile: str = SERVER) -> str:
+        """A new repository; its spec with its commit."""
+        commit = Repo.create(self.repositories, name).commit({"Dockerfile": dockerfile})
+        return f"git/{quote(self.git.url(name), safe='')}/{commit}"
+
+    @asynccontextmanager
+    async def stream(self, spec: str, base: str = "", last: str = "") -> AsyncIterator[Stream]:
+        """One connection to the events of a launch."""
+        headers = {**HOST, "accept": "text/event-stream"} | ({"last-event-id": last} if last else {})
+        async with (
+            httpx.AsyncClient(timeout=httpx.Timeout(60, connect=5)) as client,
+            client.stream("GET", f"{base or self.api}/build/{spec}", headers=headers) as response,
+        ):
+            if response.status_code != 200:
+                raise httpx.RemoteProtocolError(f"status {response.status_code}")
+            yield Stream(response)
+
+    async def launch(
+        self, spec: str, seen: Callable[[dict[str, Any]], object] = lambda _: None, seconds: float = 400
+    ) -> list[dict[str, Any]]:
+        """All events of a launch, over as many connections as it takes, as a browser follows it."""
+        events: list[dict[str, Any]] = []
+        last = ""
+        async with asyncio.timeout(seconds):
+            while True:
+                with suppress(httpx.HTTPError):
+                    async with self.stream(spec, last=last) as stream:
+                        async for event in stream:
+                            last = stream.last
+                            events.append(event)
+                            seen(event)
+                            if event["phase"] in OVER:
+                                return events
+                await asyncio.sleep(1)
+
+    async def answers(self, ready: dict[str, Any]) -> int:
+        """The status with which the server of a `ready` event answers `/api/status`, through the proxy."""
+        path = "/user/" + ready["url"].partition("/user/")[2]
+        async with httpx.AsyncClient(timeout=20) as client:
+            answer = await client.get(f"{self.proxy}{path}api/status", params={"token": ready["token"]})
+        return answer.status_code
+
+    async def stop(self, events: list[dict[str, Any]]) -> None:
+        """Stop a launch."""
+        async with httpx.AsyncClient(timeout=20) as client:
+            answer = await client.delete(f"{self.api}/api/v1/launches/{events[-1]['id'].split('.')[0]}", headers=HOST)
+        assert answer.status_code < 300, answer.text
+
+    async def rows(self) -> dict[str, int]:
+        """How many launches are in each state, as the operator's list says."""
+        found: dict[str, int] = {}
+        headers = {**HOST, "authorization": f"Bearer {self.secret('admin-token')}"}
+        async with httpx.AsyncClient(timeout=20) as client:
+            cursor = ""
+            while True:
+                query = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
+                page = (await client.get(f"{self.api}/api/v1/launches", params=query, headers=headers)).json()
+                for launch in page["items"]:
+                    found[launch["state"]] = found.get(launch["state"], 0) + 1
+                if not (cursor := page.get("next") or ""):
+                    return found
+
+    async def hub_users(self) -> list[str]:
+        """The users of the hub."""
+        async with httpx.AsyncClient(timeout=20) as client:
+            answer = await client.get(f"{self.hub}/hub/api/users", headers={"authorization": f"token {self.secret('hub-token')}"})
+        return [user["name"] for user in answer.json()]
+
+
+async def until(holds: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait until a condition (or what it awaits) is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(1)
