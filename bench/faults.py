@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -67,7 +68,10 @@ async def _tree(directory: Path, seed: int, args: argparse.Namespace, *, disk: b
     from tests.faults.power import cut_off
     from tests.faults.tree import Tree
 
-    async with _asks(directory, args.runtime, seed) as asks, Tree(directory, args.runtime, doors=not args.power, disk=disk) as tree:
+    async with (
+        _surroundings(directory, args.runtime, seed) as (asks, settings),
+        Tree(directory, args.runtime, doors=not args.power, disk=disk, **settings) as tree,
+    ):
         driver = Driver(tree, seed, asks=asks, clients=args.clients or 3, rest=REST, patience=300, breakers=3)
         if args.power:
             return await cut_off(tree, driver, seed, args.power)
@@ -75,17 +79,32 @@ async def _tree(directory: Path, seed: int, args: argparse.Namespace, *, disk: b
 
 
 @contextlib.asynccontextmanager
-async def _asks(directory: Path, runtime: str, seed: int) -> AsyncIterator["Asks"]:
-    from tests.faults.asks import FakeAsks, RealAsks
+async def _surroundings(directory: Path, runtime: str, seed: int) -> AsyncIterator[tuple["Asks", dict[str, str]]]:
+    """What clients ask for, on a git server, and for docker a registry; with the settings that lead there."""
+    from tests.faults.asks import DockerAsks, FakeAsks, RealAsks
     from tests.gitserver import GitServer
 
-    if runtime == "fake":
-        yield FakeAsks(seed)
-        return
     repositories = directory / "repositories"
     repositories.mkdir()
-    async with GitServer(repositories) as git:
-        yield RealAsks(git, repositories, seed)
+    if runtime == "fake":
+        yield FakeAsks(seed), {}
+    elif runtime == "local":
+        async with GitServer(repositories) as git:
+            yield RealAsks(git, repositories, seed), {}
+    else:
+        from tests.services.registry.servers import registry
+        from tests.services.runtimes.docker import lab
+
+        if why := lab.reason():
+            raise SystemExit(f"This cannot run: {why}.")
+        lab.build_image()
+        own = f"faults-{secrets.token_hex(4)}"
+        with registry(directory / "registry") as store, GitServer(repositories, host=lab.gateway()) as git:
+            try:
+                yield DockerAsks(git, repositories, seed, lab.BASE), lab.environment(
+                    store, "engine", docker_installation=own, docker_server_network=own)
+            finally:
+                lab.docker("network", "rm", own, f"{own}-builds", check=False)
 
 
 @contextlib.contextmanager

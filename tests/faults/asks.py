@@ -9,9 +9,10 @@ import asyncio
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
 
+from tests.gitrepo import Content
 from tests.gitserver import Executable, GitServer, Repo
 from tests.stack import SHA
 
@@ -82,69 +83,91 @@ def _cut(ask: random.Random) -> float:
 class RealAsks:
     """Asks for repositories of a git server; each makes the commit that it names."""
 
-    def __init__(self, git: GitServer, root: Path, seed: int, *, weights: dict[str, int] | None = None) -> None:
+    weights: ClassVar[dict[str, int]] = {
+        "known": 7, "new": 4, "shared": 4, "lines": 2, "environment": 1, "fail": 1, "bad": 1, "ref": 1, "hang": 1, "cancel": 2}
+
+    def __init__(self, git: GitServer, root: Path, seed: int) -> None:
         self._git, self._root = git, root
         self._random = random.Random(f"asks {seed}")
         self._count = 0
-        self._weights = {"known": 7, "new": 4, "shared": 4, "lines": 2, "environment": 1, "fail": 1, "bad": 1, "ref": 1, "hang": 1,
-                         "cancel": 2, **(weights or {})}
-        self._known: Ask | None = None
-        self._shared: tuple[int, Ask] | None = None
+        self._made: dict[str, Ask] = {}
         self._turn = asyncio.Lock()
 
     async def known(self) -> Ask:
         async with self._turn:
-            if self._known is None:
-                self._known = await self._commit("known", {"index.ipynb": "{}\n"}, stop=0.0)
-            return self._known
+            return await self._commit("known", "new", 2, 0.0, stop=0.0)
 
     async def next(self) -> Ask:
         ask = self._random
         async with self._turn:
             self._count += 1
-            kind = ask.choices(list(self._weights), list(self._weights.values()))[0]
+            kind = ask.choices(list(self.weights), list(self.weights.values()))[0]
             name, cut, wait = f"{kind}-{self._count}", _cut(ask), ask.uniform(0.5, 8.0)
             lines, pause = ask.randint(3, 40), round(ask.uniform(0.02, 0.3), 2)
-            again = ask.random() < 0.3
             match kind:
+                case "known":
+                    return await self._commit("known", "new", 2, 0.0, stop=0.0)
                 case "shared":
-                    group = self._count // 5
-                    if self._shared is None or self._shared[0] != group:
-                        self._shared = group, await self._commit(f"shared-{group}", {"data.txt": f"{group}\n"}, stop=0.5)
-                    return self._shared[1]
-                case "lines":
-                    return await self._commit(name, {"postBuild": printing(lines, pause)}, cut=cut, stop=wait / 4)
-                case "environment":
-                    version = f"1.{10 + self._count // 10 % 8}.0"
-                    return await self._commit(name, {"requirements.txt": f"six=={version}\n", "data.txt": name}, cut=cut, stop=wait / 4)
-                case "fail":
-                    return await self._commit(
-                        name, {"postBuild": Executable("#!/bin/sh\necho on the way\nexit 3\n")}, sound=False, cut=cut)
-                case "bad":
-                    return await self._commit(name, {"start": Executable("#!/bin/sh\necho no server here\nexit 4\n")}, sound=False, cut=cut)
+                    return await self._commit(f"shared-{self._count // 5}", kind, lines, pause, stop=0.5)
+                case "fail" | "bad":
+                    return await self._commit(name, kind, lines, pause, sound=False, cut=cut)
                 case "ref":
-                    found = await self._commit(name, {"data.txt": name}, sound=False)
+                    found = await self._commit(name, kind, lines, pause)
                     return Ask(name, f"{found.path.rpartition('/')[0]}/no-such-branch", found.repo, sound=False)
                 case "hang":
-                    return await self._commit(
-                        name, {"postBuild": printing(5, 0.1, "sleep 3000")}, sound=False, cancel=wait, cut=cut)
+                    return await self._commit(name, kind, lines, pause, sound=False, cancel=wait, cut=cut)
                 case "cancel":
-                    return await self._commit(name, {"data.txt": name}, cancel=wait / 3, cut=cut)
-                case "new":
-                    return await self._commit(name, {"data.txt": name}, cut=cut, stop=wait / 4 if not again else 0.0)
-        return await self.known()
+                    return await self._commit(name, kind, lines, pause, cancel=wait / 3, cut=cut)
+            return await self._commit(name, kind, lines, pause, cut=cut, stop=wait / 4)
 
-    async def _commit(self, name: str, files: dict[str, str | Executable], **more: float | bool | None) -> Ask:
+    def files(self, kind: str, name: str, lines: int, pause: float) -> dict[str, Content]:
+        """What is committed."""
+        match kind:
+            case "lines":
+                return {"postBuild": printing(lines, pause)}
+            case "environment":
+                return {"requirements.txt": f"six==1.{10 + self._count // 10 % 8}.0\n", "data.txt": name}
+            case "fail":
+                return {"postBuild": Executable("#!/bin/sh\necho on the way\nexit 3\n")}
+            case "bad":
+                return {"start": Executable("#!/bin/sh\necho no server here\nexit 4\n")}
+            case "hang":
+                return {"postBuild": printing(5, 0.1, "sleep 3000")}
+        return {"data.txt": name}
+
+    async def _commit(self, name: str, kind: str, lines: int, pause: float, **more: float | bool | None) -> Ask:
         def make() -> str:
-            repo = Repo.create(self._root, f"{name}.git")
-            return repo.commit(files, message=name)
+            return Repo.create(self._root, f"{name}.git").commit(self.files(kind, name, lines, pause), message=name)
 
-        commit = await asyncio.to_thread(make)
-        address = self._git.url(f"{name}.git")
-        return Ask(name, f"git/{quote(address, safe='')}/{commit}", f"/{name}.git", **more)  # type: ignore[arg-type]
+        if name not in self._made:
+            commit = await asyncio.to_thread(make)
+            path = f"git/{quote(self._git.url(f'{name}.git'), safe='')}/{commit}"
+            self._made[name] = Ask(name, path, f"/{name}.git", **more)  # type: ignore[arg-type]
+        return self._made[name]
 
 
 def printing(lines: int, pause: float, then: str = "true") -> Executable:
     """A postBuild that prints `line K of N`."""
-    return Executable(
-        f"#!/bin/sh\nk=1\nwhile [ $k -le {lines} ]; do echo \"line $k of {lines}\"; k=$((k+1)); sleep {pause}; done\n{then}\n")
+    return Executable(f"#!/bin/sh\n{_loop(lines, pause)}\n{then}\n")
+
+
+def _loop(lines: int, pause: float) -> str:
+    return f'k=1; while [ $k -le {lines} ]; do echo "line $k of {lines}"; k=$((k+1)); sleep {pause}; done'
+
+
+class DockerAsks(RealAsks):
+    """The same as Dockerfiles, since the base images of repo2docker may be out of reach; `base` has Python."""
+
+    weights: ClassVar[dict[str, int]] = {"known": 8, "new": 4, "shared": 4, "fail": 1, "bad": 1, "ref": 1, "hang": 1, "cancel": 2}
+
+    def __init__(self, git: GitServer, root: Path, seed: int, base: str) -> None:
+        super().__init__(git, root, seed)
+        self._served = (
+            f"FROM {base}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
+            "{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }\n"
+            "USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n")
+
+    def files(self, kind: str, name: str, lines: int, pause: float) -> dict[str, Content]:
+        last = {"fail": f"RUN : {name}; echo on the way; exit 3", "hang": f"RUN : {name}; {_loop(5, 0.1)}; sleep 3000",
+                "bad": "ENV PATH=/nowhere"}.get(kind, f"RUN : {name}; {_loop(lines, pause)}")
+        return {"Dockerfile": f"{self._served}{last}\n"}

@@ -5,9 +5,9 @@
 
 import asyncio
 import json
-import re
 import time
 
+from tests.faults.client import NUMBERED
 from tests.faults.place import Place
 from tests.faults.watch import Watch
 
@@ -89,7 +89,7 @@ async def _lines(place: Place) -> list[str]:
                 found.append(f"build {build.id[:12]}: {len(lines)} lines in chunk {chunk.first}-{chunk.last}")
             for line in lines:
                 message = json.loads(line)["message"]
-                if (match := re.fullmatch(r"line (\d+) of (\d+)\n", message)) is not None:
+                if (match := NUMBERED.search(message)) is not None:
                     count = int(match[2])
                     if int(match[1]) != step + 1:
                         found.append(f"build {build.id[:12]} of {build.repo_url}: line {match[1]} after {step}")

@@ -15,7 +15,7 @@ import httpx
 from tests.faults.asks import Ask, fake
 
 ENDS = frozenset({"ready", "done", "failed", "cancelled", "stopped"})
-_LINE = re.compile(r"line (\d+) of (\d+)\n")
+NUMBERED = re.compile(r"(?:^|\s)line (\d+) of (\d+)\n$")  # buildx puts a time before it
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Story:
         if number != self.event or log_line != self.line + 1:
             self._complain(f"line {number}.{log_line} after {self.event}.{self.line}")
         self.line = log_line
-        found = _LINE.fullmatch(body["message"])
+        found = NUMBERED.search(body["message"])
         if found is None:
             self._step = 0 if "Trying again" in body["message"] else self._step
             return
