@@ -61,8 +61,8 @@ class Driver:
     async def run(self, seconds: float) -> Outcome:
         """Launch and break for so many seconds, let everything come to rest, and check."""
         ended = asyncio.Event()
-        asyncio.get_running_loop().call_later(seconds, ended.set)
         async with self.launching(ended) as client:
+            asyncio.get_running_loop().call_later(seconds, ended.set)
             await asyncio.gather(*[self._break(client, ended) for _ in range(self._breakers)])
         return self.outcome
 
