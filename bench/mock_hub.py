@@ -40,6 +40,9 @@ class Behaviour:
     refuse_every: int = 0  # every n-th POST of a server is answered with 500
     fail_every: int = 0  # every n-th server ends in `failed`
     busy_every: int = 0  # every n-th POST of a server is answered with 429 and a second to wait
+    fail_named: str = ""  # servers of users whose names have this in them end in `failed`
+    status: int = 0  # everything is answered with this instead
+    slow: float = 0.0  # seconds until any answer
 
 
 @dataclass(slots=True)
@@ -50,6 +53,12 @@ class Hub:
     users: dict[str, dict[str, float | None]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     state: Path | None = None  # where it is remembered
+    links: set[asyncio.Transport] = field(default_factory=set)
+
+    def cut(self) -> None:
+        """End every connection."""
+        for link in tuple(self.links):
+            link.abort()
 
     def recall(self) -> None:
         """Take up what an earlier process wrote down. A server that was starting then is ready now."""
@@ -80,7 +89,11 @@ class Hub:
         n = self.counts["starts"]
         if how.refuse_every and n % how.refuse_every == 0:
             return 500
-        servers[server] = None if how.fail_every and n % how.fail_every == 0 else now + how.delay
+        fails = (how.fail_every and n % how.fail_every == 0) or (how.fail_named and how.fail_named in user)
+        servers[server] = None if fails else now + how.delay
+        if fails:
+            failing = sum(at is None for found in self.users.values() for at in found.values())
+            self.counts["most failing at a time"] = max(failing, self.counts["most failing at a time"])
         return 202 if how.delay or servers[server] is None else 201
 
     def model(self, user: str, now: float) -> dict[str, object]:
@@ -129,6 +142,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by name
+        self._hub.links.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._hub.links.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is complete."""
@@ -146,7 +164,17 @@ class Connection(asyncio.Protocol):
             self._buffer = self._buffer[end + 4 + length :]
             method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
             path, _, query = target.partition("?")
+            if self._hub.behaviour.slow:
+                self._waiting = True
+                self._loop.call_later(self._hub.behaviour.slow, self._late, method, path, query)
+                return
             self._answer(method, path, query)
+
+    def _late(self, method: str, path: str, query: str) -> None:
+        self._waiting = False
+        if not self._transport.is_closing():
+            self._answer(method, path, query)
+            self.data_received(b"")
 
     def _answer(self, method: str, path: str, query: str) -> None:
         hub, parts = self._hub, path.split("/hub/api", 1)[-1].strip("/").split("/")
@@ -154,6 +182,9 @@ class Connection(asyncio.Protocol):
         user = unquote(parts[1]) if len(parts) > 1 else ""
         server = unquote(parts[3]) if len(parts) > 3 and parts[2] == "servers" else ""
         now = self._loop.time()
+        if hub.behaviour.status:
+            self._send(hub.behaviour.status, {"status": hub.behaviour.status, "message": "told to"})
+            return
         match method, parts:
             case "GET", ["" | "info" | "health"]:
                 self._send(200, {"version": "6.1.1"})

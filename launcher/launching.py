@@ -5,7 +5,9 @@ begun. A failed attempt's server and user are removed before the next attempt be
 ours. """
 
 import asyncio
+import contextlib
 import json
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from services.hub.models import UserOptions
 from services.hub.spawn import spawn
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
+from services.lifecycle.holds import fail_waiters, free, hold
 from services.names import server_id, user_name
 from services.providers.layout import request
 from services.runtimes.base import ImageStore, Presence
@@ -80,7 +83,8 @@ class Launching:
     async def _launch(self, lease: Lease) -> None:
         claimed = lease.claimed
         if claimed.crashes >= self._builds.crashes:
-            await self._remove(lease)
+            with contextlib.suppress(Unreachable, Overloaded, LaunchFailed):  # what is left, the reaper removes
+                await self._remove(lease)
             await self._fail(lease, LaunchFailed("Starting this server has stopped several launchers; it was given up."))
             return
         starting = asyncio.create_task(self._start(lease))
@@ -150,6 +154,9 @@ class Launching:
             claimed.id, LaunchState.READY, (NewEvent(Kind.READY, data),), epoch=claimed.epoch, values={"url": url}, release=True))
         lease.released = True
         log.info("launch_ready", image=row["image"], attempt=row["attempt"])
+        self._hub.throttle.ready()
+        if row["held"]:
+            await free(self._teller, row["image"])
 
     # -- failing ---------------------------------------------------------------------------------------------
 
@@ -157,17 +164,40 @@ class Launching:
         claimed = lease.claimed
         row = claimed.row
         _, server = _names(lease)
+        if isinstance(error, Unreachable):
+            # The hub is away and has failed nothing. What it has begun, if anything, is found again by the next owner.
+            await self._wait(lease, error, random.uniform(0.2, 1.5))  # noqa: S311 - to spread, not to hide
+            return
         await self._teller.db.rows(_OVER, {"id": server})
-        if isinstance(error, LaunchFailed) and await self._vanished(lease, error):
-            return
         if isinstance(error, Overloaded):
-            # The hub asks for patience: this is no failed attempt.
-            await self._again(lease, error, row["attempt"], float(error.retry_after))
+            await self._wait(lease, error, error.retry_after * random.uniform(1.0, 1.3))  # noqa: S311
             return
+        assert isinstance(error, LaunchFailed)
+        if await self._vanished(lease, error):
+            return
+        held = await hold(self._teller.db, row["image"])
         if error.retryable and row["attempt"] <= self._settings.retries:
-            await self._again(lease, error, row["attempt"] + 1, self._settings.retry_delay * 2.0 ** (row["attempt"] - 1))
+            delay = self._settings.retry_delay * 2.0 ** (row["attempt"] - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+            await self._again(lease, error, row["attempt"] + 1, round(delay, 1))
             return
         await self._fail(lease, error)
+        if held and (number := await fail_waiters(self._teller, row["image"], error)):
+            log.warning("image_does_not_start", image=row["image"], waiters=number, reason=error.sentence)
+
+    async def _wait(self, lease: Lease, error: DockyardError, delay: float) -> None:
+        """Give the launch back without an attempt used, and say why it waits; too long a wait is its end."""
+        claimed = lease.claimed
+        age = claimed.row["age"].total_seconds()
+        if age > self._settings.patience:
+            await self._fail(lease, type(error)(f"{error.sentence} The launch has waited for {age / 60:.0f} minutes and was given up.", *(
+                [error.retry_after] if isinstance(error, Overloaded) else [])))
+            return
+        message = f"{error.sentence} The launch waits and goes on by itself."
+        await self._teller.must(Move(
+            claimed.id, None, (NewEvent(Kind.PROGRESS, {"message": message}),), epoch=claimed.epoch,
+            allowed=frozenset({LaunchState.LAUNCHING}), values={"due_in": delay}, release=True))
+        lease.released = True
+        log.warning("launch_waits", reason=error.sentence, seconds=round(delay, 1))
 
     async def _again(self, lease: Lease, error: DockyardError, attempt: int, delay: float) -> None:
         claimed = lease.claimed

@@ -1,4 +1,8 @@
-"""Puts a launcher together: one claim loop, one session with the hub, on one event loop."""
+"""Puts a launcher together: claim loops for what is to be started and what is to be stopped, one session with the hub, on one
+event loop.
+
+They are two, so that neither a flood of launches nor a hub that has no room for more holds up what makes room.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -7,36 +11,45 @@ import uvloop
 
 from launcher.launching import Launching
 from services.hub.client import Hub
-from services.lifecycle import ClaimLoop, Claims, Process, Work, serve
+from services.lifecycle import ClaimLoop, Claims, Process, Work, serve, shares
 from services.lifecycle.process import configured
 from services.queue import LAUNCHES, Listener
 from services.runtimes import make_images
 from services.secrets import Secret
 from services.settings import Settings
 
-LAUNCH = Work(
-    name="launch", table="launch",
-    where="(c.state IN ('launching', 'stopping') OR (c.state = 'ready' AND c.target = 'stopped'))",
-    columns=(
-        "target", "state", "attempt", "image", "build_only", "provider", "spec", "repo_url", "resolved_ref", "resolved_spec",
-        "ref_url", "launch_host", "client", "options", "stop_reason", "rebuilt", "subdir", "environment_link", "environment_source",
-    ),
+_COLUMNS = (
+    "target", "state", "state_at", "attempt", "image", "build_only", "provider", "spec", "repo_url", "resolved_ref", "resolved_spec",
+    "ref_url", "launch_host", "client", "options", "stop_reason", "rebuilt", "subdir", "environment_link", "environment_source",
 )
-# A place is taken by a server that runs, stops or starts; a launch that nobody works on yet has none.
-_ROOM = """
- AND (c.state <> 'launching' OR c.lease_owner IS NOT NULL OR c.id IN (
-   SELECT w.id FROM launch w WHERE w.state = 'launching' AND w.lease_owner IS NULL AND w.due <= now() ORDER BY w.due
-   LIMIT greatest(0, {limit} - (SELECT count(*) FROM launch p
-     WHERE p.state IN ('ready', 'stopping') OR (p.state = 'launching' AND p.lease_owner IS NOT NULL)))))
+# An image whose servers do not start, or that nobody has started yet, is held: one launch at a time tries it, the one that has
+# got farthest, and the others wait for what comes of it. Few images are held, so this is empty but for moments.
+_HELD = "SELECT i.name FROM image i WHERE i.held_until > now()"
+_TRIES = f"""
+ SELECT DISTINCT ON (x.image) x.id FROM launch x WHERE x.state = 'launching' AND x.target = 'ready' AND x.image IN ({_HELD})
+ ORDER BY x.image, x.lease_owner IS NULL, x.attempt DESC, x.due, x.id
+"""  # noqa: S608 - constants
+LAUNCH = Work(
+    name="launch", table="launch", columns=_COLUMNS, share=shares.LAUNCH,
+    where=f"c.state = 'launching' AND c.target = 'ready' AND (c.image IS NULL OR c.image NOT IN ({_HELD}) OR c.id IN ({_TRIES}))",
+    returns=f"now() - t.state_at AS age, t.image IN ({_HELD}) AS held",
+)
+STOP = Work(
+    name="stop", table="launch", columns=_COLUMNS,
+    where="(c.state = 'stopping' OR (c.state = 'ready' AND c.target = 'stopped') OR (c.state = 'launching' AND c.target = 'cancelled'))",
+)
+# A place is taken by a server that runs, stops or starts; a launch that nobody works on yet has none. What a dead launcher had is
+# claimed again when a place is free for it, and is not counted twice.
+_PLACES = """
+ SELECT greatest(0, {limit} - (SELECT count(*) FROM launch p WHERE p.state IN ('ready', 'stopping')
+   OR (p.state = 'launching' AND p.lease_owner IS NOT NULL AND p.lease_until >= now())))
 """
+_STOPS = 32  # servers that one launcher stops at a time
 
 
 def work(servers_total: int) -> Work:
-    """What a launcher claims. Launches past the bound wait for a place instead of failing.
-
-    Two launchers look at the same waiting launches in the same order and skip what the other has locked, so the bound holds.
-    """
-    return replace(LAUNCH, where=LAUNCH.where + _ROOM.format(limit=servers_total)) if servers_total else LAUNCH
+    """What a launcher claims to start. Launches past the bound wait for a place instead of failing."""
+    return replace(LAUNCH, places=_PLACES.format(limit=servers_total)) if servers_total else LAUNCH
 
 
 async def run(settings: Settings) -> None:
@@ -46,14 +59,20 @@ async def run(settings: Settings) -> None:
     secret = Secret(settings.home.secret.get_secret_value())
     async with Hub(settings.hub) as hub:
         launching = Launching(process.teller, hub, make_images(settings), secret, settings.hub, settings.builds)
+        claims = Claims(process.db, work(settings.limits.servers_total), process.owner, settings.leases.seconds)
         loops = [
             ClaimLoop(
-                "launch", Claims(process.db, work(settings.limits.servers_total), process.owner, settings.leases.seconds),
-                listener.ear(), launching.work, capacity=settings.hub.concurrency, settings=settings.leases,
+                "launch", claims, listener.ear(), launching.work, capacity=hub.throttle.room, settings=settings.leases,
                 batch=settings.hub.concurrency),
+            ClaimLoop(
+                "stop", Claims(process.db, STOP, process.owner, settings.leases.seconds), listener.ear(), launching.work,
+                capacity=lambda: _STOPS if hub.throttle.breaker.state().state in ("closed", "paused") else 0, settings=settings.leases),
         ]
+        watching = asyncio.create_task(hub.watch())
 
         async def close() -> None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await launching.aclose()
 
         await serve(process, LAUNCHES, listener, loops, before_end=close)

@@ -11,6 +11,7 @@ What a refusal means is decided by reading the hub's model, never by parsing its
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from enum import Enum
@@ -20,9 +21,12 @@ from urllib.parse import quote, urljoin
 from services.errors import DockyardError, ImageVanished, LaunchFailed, Misconfigured, Overloaded, Unreachable
 from services.hub.connection import Connection, Reply
 from services.hub.models import Progress, User, UserOptions, progress_of, user_of
+from services.hub.throttle import Throttle
 from services.settings import HubSettings
 
+_SLOW_PAGE = 0.5  # seconds
 _PAGES = "application/jupyterhub-pagination+json"
+_WATCH, _PROBE = 0.25, 5.0  # seconds between looks at the breaker, and for an answer
 _RETRY_AFTER = 30  # seconds, where a 429 does not say
 
 
@@ -39,8 +43,11 @@ class Hub:
 
     def __init__(self, settings: HubSettings) -> None:
         # Each launch under way holds a stream and makes one more call at a time.
-        self._connection = Connection(settings.url, settings.token.get_secret_value(), limit=2 * settings.concurrency + 16)
+        self.throttle = Throttle(settings.concurrency, slow=settings.slow)
+        self._connection = Connection(
+            settings.url, settings.token.get_secret_value(), self.throttle, limit=2 * settings.concurrency + 16)
         self._public_url = settings.public_url
+        self.restart = settings.restart  # seconds that it may be away in the middle of a start
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,10 +67,26 @@ class Hub:
         """The hub's version. Needs no token, so it tells whether the hub answers."""
         return str(json.loads((await self._expect("GET", "", 200)).body)["version"])
 
+    async def watch(self) -> None:
+        """For ever: ask a hub that was away, once its breaker lets somebody try, whether it is back."""
+        while True:
+            await asyncio.sleep(_WATCH)
+            if self.throttle.breaker.half_open:
+                with contextlib.suppress(DockyardError):
+                    try:
+                        async with asyncio.timeout(_PROBE):
+                            await self.version()
+                    except TimeoutError:
+                        self.throttle.lost("JupyterHub does not answer: it takes too long.")
+
     async def routes(self) -> dict[str, str]:
         """The proxy's routes to servers, path to target, as the hub sees them."""
         reply = await self._expect("GET", "proxy", 200)
         return {path: route["target"] for path, route in json.loads(reply.body).items()}
+
+    async def mend_routes(self) -> None:
+        """Let the hub compare the proxy's routes with its servers, and mend what differs."""
+        await self._expect("POST", "proxy", 200, 202, 204)
 
     async def create_user(self, name: str) -> bool:
         """Make a user; False if there was one of this name."""
@@ -83,7 +106,10 @@ class Hub:
                 if user.server.ready:
                     return Started.READY
                 return Started.PENDING if user.server.pending == "spawn" else Started.BUSY
-            raise await self.why(name) or _refusal(reply)
+            if (failed := await self.why(name)) is not None:
+                raise failed
+            if reply.status == 500:  # The hub answers everything else: it is this server that it cannot start.
+                raise LaunchFailed(f"JupyterHub could not start the server: {_words(reply)}.", retryable=True)
         raise _refusal(reply)
 
     async def progress(self, name: str) -> AsyncGenerator[Progress, None]:
@@ -119,20 +145,29 @@ class Hub:
         return user_of(json.loads(reply.body)) if reply.status == 200 else None
 
     async def users(self, *, active: bool = False) -> AsyncGenerator[User, None]:
-        """All users, or those with an active server, page by page.
+        """All users, or those with an active server; see `pages`."""
+        async with aclosing(self.pages(active=active)) as pages:
+            async for page in pages:
+                for user in page:
+                    yield user
+
+    async def pages(self, *, active: bool = False) -> AsyncGenerator[list[User], None]:
+        """All users, or those with an active server, page by page. A page that took long is followed by a pause as long.
 
         Users that come and go in between can shift a page, so before an absence has consequences, read the `user`.
         """
         query, offset = "&state=active" if active else "", 0
         while True:
+            asked = time.monotonic()
             reply = await self._expect("GET", f"users?sort=id&limit=200&offset={offset}{query}", 200, accept=_PAGES)
+            took = time.monotonic() - asked
             page: dict[str, Any] = json.loads(reply.body)
-            for model in page["items"]:
-                yield user_of(model)
+            yield [user_of(model) for model in page["items"]]
             following = page["_pagination"]["next"]
             if not following:
                 return
             offset = following["offset"]
+            await asyncio.sleep(took if took > _SLOW_PAGE else 0)
 
     async def stop_server(self, name: str) -> None:
         """Stop the user's server, or its starting, and return when it is gone. Bound it with a timeout."""
@@ -177,12 +212,16 @@ def _user(name: str) -> str:
     return f"users/{quote(name, safe='')}"
 
 
+def _words(reply: Reply) -> str:
+    try:
+        return str(json.loads(reply.body)["message"]).rstrip(". ")
+    except (ValueError, KeyError, TypeError):
+        return f"status {reply.status}"
+
+
 def _refusal(reply: Reply) -> DockyardError:
     """The error that an answer stands for."""
-    try:
-        words = str(json.loads(reply.body)["message"]).rstrip(". ")
-    except (ValueError, KeyError, TypeError):
-        words = f"status {reply.status}"
+    words = _words(reply)
     if reply.status == 429:
         seconds = _RETRY_AFTER if reply.retry_after is None else reply.retry_after
         return Overloaded(f"JupyterHub starts as many servers as it can: {words}.", seconds)

@@ -3,8 +3,12 @@
 A launcher makes hundreds of calls per second, and there the client's own cost counts: aiohttp takes 0.1 ms of CPU for a
 call where httpx takes 2.8 ms. One session with kept connections, over TCP or to a unix socket (`http+unix://<quoted
 path>/hub/api/`). Every failure to get an answer is `Unreachable`; what an answer means is decided in `client`.
+
+Every answer, and every one that does not come, is told to the `Throttle`; while its breaker is open nothing is asked.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -13,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from services.errors import Misconfigured, Unreachable
+from services.hub.throttle import Throttle
 
 _UNIX = "http+unix"
 # A hub whose slow_spawn_timeout is not 0 answers a start only when the server is up or this many seconds have passed
@@ -34,7 +39,7 @@ class Reply:
 class Connection:
     """One session with a hub; made anywhere, connected at the first call, bound to that event loop."""
 
-    def __init__(self, url: str, token: str, *, limit: int) -> None:
+    def __init__(self, url: str, token: str, throttle: Throttle, *, limit: int) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", _UNIX) or not parts.netloc or not parts.path.endswith("/hub/api/"):
             raise Misconfigured(f"Setting hub.url: {url!r} is not the address of a hub's API, such as http://hub:8081/hub/api/.")
@@ -43,6 +48,7 @@ class Connection:
         self._base = f"http://hub{parts.path}" if self._socket else url
         self._headers = {"Authorization": f"token {token}"}
         self._limit = limit
+        self._throttle = throttle
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -52,24 +58,36 @@ class Connection:
             self._session = None
 
     async def call(self, method: str, path: str, body: bytes | None = None, accept: str = "application/json") -> Reply:
-        """One request; `path` is quoted and relative to the API. `Unreachable` where no answer comes."""
+        """One request; `path` is quoted and relative to the API. `Unreachable` where no answer comes, or none is to be expected."""
+        self._may_ask()
+        begun = time.monotonic()
         try:
             async with self._open().request(
                 method, self._url(path), data=body, headers={"Accept": accept}, timeout=_CALL, allow_redirects=False
             ) as response:
-                return await _reply(response)
+                reply = await _reply(response)
         except _LOST as error:
-            raise _unreachable(error) from error
+            raise self._lost(error) from error
+        except asyncio.CancelledError:
+            self._throttle.breaker.abandoned()
+            raise
+        # What starts and stops servers takes as long as a server does. Such a 500 may be that server's fault alone.
+        of_a_server = path.endswith("/server")
+        if reply.status != 500 or not of_a_server:
+            self._throttle.answered(reply.status, None if of_a_server else time.monotonic() - begun, reply.retry_after)
+        return reply
 
     async def events(self, path: str) -> AsyncGenerator[Reply | bytes, None]:
         """The `data` of each server-sent event, until the hub ends the stream; `Unreachable` where it is cut.
 
         An answer other than 200 comes as one `Reply`.
         """
+        self._may_ask()
         try:
             async with self._open().get(
                 self._url(path), headers={"Accept": "text/event-stream"}, timeout=_STREAM, allow_redirects=False
             ) as response:
+                self._throttle.answered(response.status, None)
                 if response.status != 200:
                     yield await _reply(response)
                     return
@@ -80,7 +98,20 @@ class Connection:
                         if event.startswith(b"data: "):
                             yield event[6:]
         except _LOST as error:
-            raise _unreachable(error) from error
+            raise self._lost(error) from error
+        except (asyncio.CancelledError, GeneratorExit):
+            self._throttle.breaker.abandoned()
+            raise
+
+    def _may_ask(self) -> None:
+        breaker = self._throttle.breaker
+        if breaker.state().state != "paused" and (wait := breaker.wait()):
+            raise Unreachable(f"{breaker.state().reason or 'JupyterHub does not answer.'} It is asked again in {wait:.0f} s.")
+
+    def _lost(self, error: BaseException) -> Unreachable:
+        sentence = f"JupyterHub does not answer: {_words(error)}."
+        self._throttle.lost(sentence)
+        return Unreachable(sentence)
 
     def _url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
@@ -102,6 +133,8 @@ async def _reply(response: aiohttp.ClientResponse) -> Reply:
     return Reply(response.status, await response.read(), int(seconds) if seconds.isdigit() else None)
 
 
-def _unreachable(error: BaseException) -> Unreachable:
-    words = "it takes too long to answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return Unreachable(f"JupyterHub does not answer: {words}.")
+def _words(error: BaseException) -> str:
+    """What users are told; where it was looked for is nobody's business."""
+    if isinstance(error, TimeoutError):
+        return "it takes too long"
+    return "it cannot be reached" if isinstance(error, aiohttp.ClientConnectorError) else "it has broken the connection off"

@@ -7,6 +7,7 @@ is waited for; only what another attempt can mend, or nothing can, ends this one
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -16,7 +17,6 @@ from services.hub.client import Hub, Started, failure_of
 from services.hub.models import Progress, UserOptions
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds that a hub may be away; a restart takes 3 to 5
 
 
 async def spawn(
@@ -31,8 +31,8 @@ async def spawn(
     """Make the user `name`, start its server, tell `say` the hub's messages, and return the server's address.
 
     Adopts what an earlier, killed caller has begun. After a failure it calls `own`, which raises if this attempt
-    belongs to somebody else by now, and then removes server and user. Errors of `say` and `own`, and a cancellation,
-    pass through and leave everything as it is, for whoever takes over.
+    belongs to somebody else by now, and then removes server and user. `Unreachable`, errors of `say` and `own`, and a
+    cancellation pass through and leave everything as it is, for whoever takes over: a hub that is away has failed nothing.
 
     Errors: `LaunchFailed` (its `retryable` says whether another attempt can help), `ImageVanished`, `Overloaded`,
     `Unreachable`, `Misconfigured`.
@@ -49,7 +49,7 @@ async def spawn(
                 failure = LaunchFailed(f"The server was not ready within {seconds:.0f} seconds.", retryable=True)
                 failure.__cause__ = error
                 break
-            except (LaunchFailed, Unreachable, Overloaded) as error:
+            except (LaunchFailed, Overloaded) as error:
                 failure = error
                 break
             if step.ready:
@@ -63,9 +63,9 @@ async def spawn(
 
 async def _steps(hub: Hub, name: str, options: UserOptions) -> AsyncGenerator[Progress, None]:
     """Everything that happens until a ready step; raises where there will be none."""
-    await patiently(lambda: hub.create_user(name))
+    await patiently(lambda: hub.create_user(name), hub.restart)
     while True:
-        started = await patiently(lambda: hub.start_server(name, options))
+        started = await patiently(lambda: hub.start_server(name, options), hub.restart)
         if started is Started.READY:
             yield Progress("Server ready.", 100, ready=True)
             return
@@ -84,12 +84,12 @@ async def follow(hub: Hub, name: str) -> AsyncGenerator[Progress, None]:
     """The progress of a starting server up to the step that is ready or failed, whatever happens to the stream.
 
     A cut stream is opened again, without repeating what was seen, as long as the hub says that the server starts.
-    `Unreachable` if the hub stays away, `LaunchFailed` if the server is gone.
+    `Unreachable` if the hub stays away or has forgotten the server over a restart, `LaunchFailed` if the server is gone.
     """
     seen: set[Progress] = set()
-    again = False
+    again = cut = False
     while True:
-        with contextlib.suppress(Unreachable):
+        try:
             async with aclosing(hub.progress(name)) as steps:
                 async for step in steps:
                     if again and step in seen:
@@ -98,18 +98,23 @@ async def follow(hub: Hub, name: str) -> AsyncGenerator[Progress, None]:
                     yield step
                     if step.ready or step.failed:
                         return
+        except Unreachable:
+            cut = True
         again = True
-        user = await patiently(lambda: hub.user(name))
+        user = await patiently(lambda: hub.user(name), hub.restart)
         if user is None or user.server is None:
-            gone = LaunchFailed("The server was gone before it was ready.", retryable=True)
-            raise await patiently(lambda: hub.why(name)) or gone
+            if (failed := await patiently(lambda: hub.why(name), hub.restart)) is not None:
+                raise failed
+            if cut:
+                raise Unreachable("JupyterHub was away and has forgotten the server that it was starting.")
+            raise LaunchFailed("The server was gone before it was ready.", retryable=True)
         if user.server.ready:
             yield Progress("Server ready.", 100, ready=True, url=user.server.url)
             return
         await asyncio.sleep(0.2)
 
 
-async def patiently(call: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], seconds: float) -> T:
     """The result of `call`, which may be made again, asking again while the hub is away."""
     loop = asyncio.get_running_loop()
     deadline, pause = loop.time() + seconds, 0.1
@@ -119,5 +124,5 @@ async def patiently(call: Callable[[], Awaitable[T]], seconds: float = PATIENCE)
         except Unreachable:
             if loop.time() + pause > deadline:
                 raise
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - to spread, not to hide
         pause = min(2.0, 2 * pause)

@@ -112,9 +112,9 @@ _FINISH = sa.text("""
 """).bindparams(sa.bindparam("state", type_=sa.Text))
 _WAITERS = sa.text("SELECT id, build_only FROM launch WHERE build = :id AND state = 'building' ORDER BY id FOR UPDATE")
 _KNOWN = sa.text("""
-    INSERT INTO image (name, build, environment) VALUES (:name, :build, :environment)
+    INSERT INTO image (name, build, environment, held_until) VALUES (:name, :build, :environment, now() + interval '20 seconds')
     ON CONFLICT (name) DO UPDATE SET build = excluded.build, environment = excluded.environment, built_at = now(),
-      used_at = now(), gone = false
+      used_at = now(), gone = false, held_until = excluded.held_until
 """)
 
 

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from services.settings.base import Group
+from services.settings.reaper import ReaperSettings
 
 
 class DatabaseSettings(Group):
@@ -36,6 +37,9 @@ class HubSettings(Group):
     launch_timeout: float = Field(600.0, gt=0, description="Seconds until a starting server is given up.")
     retries: int = Field(3, ge=0, description="Further attempts after a failed one, where another can help.")
     retry_delay: float = Field(4.0, ge=0, description="Seconds before the first further attempt; doubles each time.")
+    restart: float = Field(15.0, ge=0, description="Seconds that a launch which is being started holds on to a hub that does not answer; then it waits among the others.")
+    slow: float = Field(2.0, gt=0, description="Seconds for an answer (mean) beyond which fewer launches are begun at a time.")
+    patience: float = Field(3600.0, gt=0, description="Seconds that a launch waits for a hub that does not answer or has no room, before it fails. Waiting is no attempt.")
 
 
 class FrontSettings(Group):
@@ -99,17 +103,6 @@ class LeaseSettings(Group):
     drain: float = Field(5.0, ge=0, description="Seconds a stopping process works on before it hands over.")
 
 
-class ReaperSettings(Group):
-    """What is cleaned up, and when."""
-
-    group: ClassVar[str] = "reaper"
-    idle: float = Field(600.0, ge=0, description="Seconds without activity until a server is stopped; 0: never.")
-    max_age: float = Field(6 * 3600.0, ge=0, description="Seconds until a server is stopped whatever it does; 0: never.")
-    every: float = Field(15.0, gt=0, description="Seconds between sweeps.")
-    orphan_age: float = Field(60.0, ge=0, description="Seconds that something unknown may run before it is removed.")
-    keep_days: float = Field(30.0, gt=0, description="Days that ended launches, events and logs are kept.")
-
-
 class RuntimeSettings(Group):
     """Where builds and servers run."""
 
@@ -122,6 +115,7 @@ class HomeSettings(Group):
 
     group: ClassVar[str] = "home"
     path: str = Field("", description="Directory of all state; DOCKYARD_HOME sets it too.")
+    disk_budget: int = Field(0, ge=0, description="Bytes that the home may take; from reaper.disk_high of it on images are removed that nobody uses, and while that is not enough no build begins. 0: no budget, only the disk counts.")
     secret: SecretStr = Field(SecretStr(""), description="Key (hex) that server tokens and build tokens are derived from; all processes need the same. Empty: made and kept in the home.")
 
 

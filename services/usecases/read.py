@@ -11,6 +11,7 @@ from services.db import Database
 from services.errors import NotFound
 from services.events import ENDS_STREAM
 from services.models import Build, Launch, Server
+from services.usecases.places import position
 
 _ENDS = sorted(ENDS_STREAM)
 
@@ -42,7 +43,7 @@ async def launch(db: Database, launch_id: str) -> LaunchView:
     events = await db.rows(
         sa.text("SELECT state, at FROM event WHERE launch = :id ORDER BY seq"), {"id": launch_id})
     timings = _timings([(event.state, event.at) for event in events], row["created_at"], row["ended_at"] or row["now"])
-    return LaunchView(row, timings, await _position(db, row))
+    return LaunchView(row, timings, await position(db, row))
 
 
 def _timings(events: list[tuple[str, datetime]], start: datetime, end: datetime) -> dict[str, float]:
@@ -51,19 +52,6 @@ def _timings(events: list[tuple[str, datetime]], start: datetime, end: datetime)
         until = events[n + 1][1] if n + 1 < len(events) else end
         spent[state] = round(spent.get(state, 0.0) + max(0.0, (until - at).total_seconds()), 3)
     return spent
-
-
-async def _position(db: Database, row: Mapping[str, Any]) -> int | None:
-    if row["state"] in ("waiting", "resolving"):
-        statement = "SELECT count(*) AS n FROM launch WHERE state IN ('waiting', 'resolving') AND due < :due"
-        return int((await db.rows(sa.text(statement), {"due": row["due"]}))[0].n)
-    if row["state"] == "building" and row["build"]:
-        statement = """
-            SELECT count(*) AS n FROM build b, build mine
-            WHERE mine.id = :id AND mine.state = 'queued' AND b.state = 'queued' AND b.due < mine.due
-        """
-        return int((await db.rows(sa.text(statement), {"id": row["build"]}))[0].n)
-    return None
 
 
 async def build(db: Database, build_id: str) -> Mapping[str, Any]:

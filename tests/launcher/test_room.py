@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import sqlalchemy as sa
 
-from launcher.main import work
+from launcher.main import STOP, work
 from services.db import Database
 from services.lifecycle import Claims
 from services.settings import Settings
@@ -51,7 +51,8 @@ async def test_many_launchers_do_not_overfill(db: Database) -> None:
 
 async def test_stopping_needs_no_place(db: Database) -> None:
     await db.rows(sa.text("UPDATE launch SET target = 'stopped' WHERE id = 'ready1'"))
-    assert await claimed(db, 3) == {"ready1"}
+    assert await claimed(db, 3) == set()
+    assert {one.id for one in await Claims(db, STOP, "me", 60).claim(100)} == {"ready1"}
 
 
 async def test_a_launch_of_a_dead_launcher_keeps_its_place(db: Database) -> None:
