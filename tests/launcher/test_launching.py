@@ -102,7 +102,7 @@ async def test_a_database_that_is_away_for_long_is_no_failure_of_the_server(
         working = asyncio.create_task(work.work(await claim(db)))
         while not mock.counts["starts"]:
             await asyncio.sleep(0.01)
-        door.stall()
+        door.blackhole()
         with pytest.raises(DatabaseGone):
             await working
         door.go_on()

@@ -49,7 +49,8 @@ class Place:
         for name in names:
             await insert(self.db, name, "building")
         await self.db.rows(sa.text("""
-            UPDATE launch SET state = 'launching', lease_owner = NULL, image = :image, repo_url = 'https://e.org/' || :repo, resolved_ref = 'c', due = now()
+            UPDATE launch SET state = 'launching', lease_owner = NULL, image = :image, repo_url = 'https://e.org/' || :repo,
+              resolved_ref = 'c', due = now()
             WHERE id = ANY(:names)
         """).bindparams(sa.bindparam("names", type_=sa.ARRAY(sa.Text)), sa.bindparam("repo", type_=sa.Text)),
             {"image": image, "repo": repo, "names": names})
