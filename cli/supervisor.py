@@ -3,8 +3,9 @@
 The table says what each part is and what it stands on (`Part`); this file knows none of them by name. A part starts when
 everything that it stands on is ready, so independent parts start at the same time. A part that ends by itself is started
 again after 0.5 s, twice as long each time up to 30 s, from the beginning after a minute of health. A part that never
-comes up in `TRIES` attempts ends the whole with its last words. At the end the parts stop in the opposite order, at once
-where they do not stand on each other; a second signal kills what is left.
+comes up in `TRIES` attempts ends the whole with its last words; one that was up is tried for ever, since a disk that is full
+may have room again. At the end the parts stop in the opposite order, at once where they do not stand on each other; a
+second signal kills what is left.
 """
 
 import asyncio
@@ -148,9 +149,16 @@ class Supervisor:
             began = time.monotonic()
             child = Child(part.command(), log, partial(self._hear, part.name), expected=part.says, forge=self.forge)
             self.children[part.name] = child
-            if not await self._unless_stopping(self._started(child)):
-                return
-            leftovers.remember(self.pids, part.name, child.pid)
+            try:
+                if not await self._unless_stopping(self._started(child)):
+                    return
+            except OSError as error:  # such as no memory: it was up before and will be again
+                if not self._up[part.name].is_set():
+                    raise
+                self.say(part.name, f"cannot be started: {error.strerror or error}; it is tried again in {pause:g} s")
+                pause = await self._rest(pause)
+                continue
+            self._remember(part, child)
             was_ready = await self._unless_stopping(self._become_ready(part, child, began))
             if part.once and was_ready:
                 return
@@ -164,7 +172,7 @@ class Supervisor:
             leftovers.forget(self.pids, part.name)
             failures = 0 if was_ready else failures + 1
             words = describe(status) if not was_ready or status else "ended by itself"
-            if failures >= TRIES or part.once:
+            if part.once or (failures >= TRIES and not self._up[part.name].is_set()):
                 tail = "\n".join(f"    {line}" for line in child.tail)
                 raise Misconfigured(f"{tail}\n{part.name} does not start: it {words}; its log is {log.path}.")
             if time.monotonic() - began > HEALTHY:
@@ -175,9 +183,20 @@ class Supervisor:
                 shown = last[-1]
                 for line in last:
                     self.say(part.name, f"  | {line}")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = await self._rest(pause)
+
+    async def _rest(self, pause: float) -> float:
+        """Wait so many seconds, unless everything stops; how long the next time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause)
+        return min(2 * pause, LONGEST_PAUSE)
+
+    def _remember(self, part: Part, child: Child) -> None:
+        """Write the child down for an `up` after this one; on a full disk there is only the kernel to end it then."""
+        try:
+            leftovers.remember(self.pids, part.name, child.pid)
+        except OSError as error:
+            self.say(part.name, f"runs and cannot be written down: {error.strerror or error}")
 
     def _hear(self, name: str, line: str) -> None:
         if not self._stopping.is_set():  # their farewells stand in their logs

@@ -1,8 +1,9 @@
 """A stand-in part: says what it is told, writes down its end, and ends how it is told.
 
-    stand_in.py NAME DIRECTORY [--fail N] [--stubborn] [--child]
+    stand_in.py NAME DIRECTORY [--fail N] [--fail-again N] [--stubborn] [--child]
 
 It appends "NAME started" and "NAME stopped" to DIRECTORY/story; `--fail N` exits with status 3 in the first N runs,
+`--fail-again N` in the N runs after the first,
 `--stubborn` ignores SIGTERM, `--child` starts a sleeping child in the same group.
 """
 
@@ -27,6 +28,8 @@ tell("started")
 if "--fail" in words and count <= int(words[words.index("--fail") + 1]):
     print(f"{name} has a reason to fail", flush=True)
     sys.exit(3)
+if "--fail-again" in words and 1 < count <= 1 + int(words[words.index("--fail-again") + 1]):
+    sys.exit(4)
 if "--child" in words:
     child = subprocess.Popen(["sleep", "300"])
     (Path(directory) / f"{name}.child").write_text(str(child.pid))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import supervisor
 from cli.embedded import leftovers
 from cli.embedded.child import Command
 from cli.supervisor import Part, Supervisor
@@ -100,6 +101,18 @@ async def test_a_part_that_never_comes_up_ends_the_whole(tmp_path: Path) -> None
         async with tree.running():
             pass
     assert leftovers.running(tree.pids) == {}
+
+
+async def test_a_part_that_was_up_is_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.01)
+    tree = Tree(tmp_path, part(tmp_path, "front", "--fail-again", str(supervisor.TRIES + 2)))
+    async with tree.running():
+        tree.pids.rename(tmp_path / "away")  # nothing can be written down, as on a full disk
+        os.kill(tree.supervisor.children["front"].pid, signal.SIGKILL)
+        await until(lambda: tree.said[-1] == "front: ready again")
+    assert sum("exited with status 4" in line for line in tree.said) == supervisor.TRIES + 2
+    assert any("runs and cannot be written down" in line for line in tree.said)
 
 
 async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
