@@ -20,7 +20,6 @@ class KubernetesSettings(Group):
     pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field("", description="When the build image is pulled; empty: as the cluster decides from its tag.")
     pull_secrets: list[str] = Field(default_factory=list, description="Secrets that the build image is pulled with.")
     push_secret: str = Field("", description="Secret (type kubernetes.io/dockerconfigjson) that images are pushed with; in the builds' namespace.")
-    git_secret: str = Field("", description="Secret whose key `credentials` holds git credentials (username=…\\npassword=…) for private repositories; it is shown to the build container alone.")
     ca_configmap: str = Field("", description="ConfigMap whose key `ca.crt` holds the certificates that builds trust beside the public ones.")
     registries_configmap: str = Field("", description="ConfigMap of files for /etc/containers/registries.conf.d of the contained builder, such as mirrors of Docker Hub.")
     builder: Literal["contained", "dind", "pink", "host"] = Field("contained", description="contained: a builder inside the build container, bound by its limits. dind, pink: a Docker or Podman daemon per node, shared by the builds there. host: the node's own Docker socket; for trusted repositories alone.")

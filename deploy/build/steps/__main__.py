@@ -11,9 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 from steps import eligible, export, fetch, layer, repository, say, usage, wall
+from steps.fetch import CHECKOUT
 from steps.job import OUT, PLACE, WORK, Job, read, trust
 
-CHECKOUT, STRIPPED = WORK / "src" / "repository", WORK / "src" / "environment"
+STRIPPED = WORK / "src" / "environment"
 
 
 OUR_FAULT = 75  # exit status where the steps themselves fail
@@ -36,7 +37,8 @@ def main() -> int:
         directory.mkdir(exist_ok=True)
     try:
         say.fact(phase="fetching")
-        fetch.fetch(job, CHECKOUT)
+        fetch.fetch(job)
+        when = fetch.arrange(job)
     except fetch.Failed as error:
         say.line(str(error), "failed")
         return 1
@@ -46,7 +48,7 @@ def main() -> int:
                   "arguments": job.arguments, "machine": os.uname().machine}
         verdict = eligible.judge(CHECKOUT, recipe, appendix=job.appendix, arguments=tuple(job.arguments))
         if not verdict.against:
-            return layered(job, verdict)
+            return layered(job, verdict, when)
         say.line(verdict.why, "building")
     return whole(job)
 
@@ -59,7 +61,7 @@ def whole(job: Job) -> int:
     return status
 
 
-def layered(job: Job, verdict: eligible.Verdict) -> int:
+def layered(job: Job, verdict: eligible.Verdict, when: int) -> int:
     """The environment's image, unless there is one, and the layer of content."""
     say.fact(plan=verdict.key, why=verdict.why)
     answer = wait(PLACE / "proceed")
@@ -70,7 +72,7 @@ def layered(job: Job, verdict: eligible.Verdict) -> int:
             return status
         if job.mode == "contained":
             export.export(f"{job.environment_image}:{verdict.key}", push=True)
-    made = layer.make(CHECKOUT, OUT / "layer.tar.gz", f"{verdict.directory}/start".removeprefix("/"))
+    made = layer.make(CHECKOUT, OUT / "layer.tar.gz", when, f"{verdict.directory}/start".removeprefix("/"))
     say.line(f"The content is one layer of {made.size:,} bytes ({made.digest[7:19]}).", "building")
     say.fact(layer=made.digest, environment=verdict.key)
     return 0

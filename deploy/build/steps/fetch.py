@@ -1,70 +1,137 @@
-"""Fetching a commit with git, as repo2docker does it, but of that commit and no other, and from networks only.
+"""Fetching commits with git, as repo2docker does it, but of that commit and no other, and from networks only.
 
 repo2docker clones and then moves the default branch to the commit, so that `git status` in a server says "On branch
 main"; so does this. Links come from strangers: options cannot be smuggled in (`--`), no file of this container can be
 "cloned", no hook of a template runs.
+
+It runs in a process of its own (`python -m steps.fetch`, the job on its standard input), which alone knows the logins for
+private repositories and has ended before anything of a repository runs: a RUN step may share the view of processes with
+us and read what they remember.
 """
 
+import json
 import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from steps import say
-from steps.job import PLACE, Job
+from steps import layer, laying, say
+from steps.job import PLACE, WORK, Job
+
+CHECKOUT, ENVIRONMENT = WORK / "src" / "repository", WORK / "src" / "environment-repository"
+LOGINS = PLACE / "logins.json"
+_FAILED = PLACE / "failed"
+_GIT = (
+    "git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main",
+    "-c", "credential.helper=",
+)
 
 
 class Failed(Exception):
     """The commit cannot be had; the text is for the user."""
 
 
-def fetch(job: Job, into: Path) -> None:
-    """Clone, and check the commit out with its submodules."""
-    with Credentials(job.git_credentials) as words:
-        run(words, "clone", "--no-checkout", "--", job.repo_url, str(into), why=f"Failed to clone repository from {job.repo_url}.")
-        if run(words, "cat-file", "-e", f"{job.commit}^{{commit}}", cwd=into, quiet=True):
-            for ref in [job.commit, *([job.branch] if job.branch and not job.branch.startswith("-") else [])]:
-                run(words, "fetch", "origin", ref, cwd=into, quiet=True)
-                if not run(words, "cat-file", "-e", f"{job.commit}^{{commit}}", cwd=into, quiet=True):
+def fetch(job: Job) -> None:
+    """Bring everything that the job names below WORK, in a process of its own. Raises `Failed`."""
+    sources = {"repo_url": job.repo_url, "commit": job.commit, "branch": job.branch, "environment": job.environment}
+    done = subprocess.run([sys.executable, "-m", "steps.fetch"], input=json.dumps(sources), text=True, check=False)
+    if done.returncode:
+        raise Failed(_FAILED.read_text() if _FAILED.exists() else f"Fetching {job.repo_url} was ended.")
+
+
+def arrange(job: Job) -> int:
+    """Make one tree of what has been fetched, in CHECKOUT; the time of the content's commit. Raises `Failed`."""
+    time = layer.commit_time(CHECKOUT)
+    try:
+        if job.subdir:
+            laying.narrow(CHECKOUT, job.subdir)
+            say.line(f"Only {job.subdir} of it is built.", "fetching")
+        if job.environment is not None and (left := laying.lay(CHECKOUT, ENVIRONMENT)):
+            say.line(laying.told(left), "fetching")
+    except laying.Unfit as error:
+        raise Failed(str(error)) from error
+    return time
+
+
+def main() -> int:
+    """The process; its exit status."""
+    sources = json.load(sys.stdin)
+    apart, logins = sources.pop("environment"), os.environ.pop("DOCKYARD_LOGINS", "")
+    if LOGINS.exists():
+        logins = LOGINS.read_text()
+        LOGINS.unlink()
+    git = Git(json.loads(logins) if logins else {})
+    try:
+        git.commit(sources, CHECKOUT)
+        if apart is not None:
+            say.line(f"Fetching the environment of {apart['repo_url']}", "fetching")
+            try:
+                git.commit(apart, ENVIRONMENT)
+            except Failed as error:
+                raise Failed(f"The environment repository: {error}") from error
+    except Failed as error:
+        _FAILED.write_text(str(error))
+        return 1
+    return 0
+
+
+class Git:
+    """Git with logins: `options` and `environment`, as the worker has made them."""
+
+    def __init__(self, logins: Mapping[str, Any]) -> None:
+        self._words = [*_GIT, *logins.get("options", ())]
+        self._environment = {
+            "PATH": os.environ["PATH"], "HOME": "/tmp", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8",  # noqa: S108
+            "GIT_ALLOW_PROTOCOL": "https:http:git:ssh", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new",
+            "GIT_ASKPASS": "/bin/false", "GIT_TEMPLATE_DIR": "", "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+        self._environment |= {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy") or key == "GIT_SSL_CAINFO"}
+        self._environment |= logins.get("environment", {})
+
+    def commit(self, source: Mapping[str, str], into: Path) -> None:
+        """Clone, and check the commit out with its submodules and large files."""
+        url, commit = source["repo_url"], source["commit"]
+        self.run("clone", "--no-checkout", "--", url, str(into), why=f"Failed to clone repository from {url}.")
+        if self.run("cat-file", "-e", f"{commit}^{{commit}}", cwd=into, quiet=True):
+            branch = source["branch"]
+            for ref in [commit, *([branch] if branch and not branch.startswith("-") else [])]:
+                self.run("fetch", "origin", ref, cwd=into, quiet=True)
+                if not self.run("cat-file", "-e", f"{commit}^{{commit}}", cwd=into, quiet=True):
                     break
             else:
-                raise Failed(f"The commit {job.commit} is not in the repository {job.repo_url} any more.")
-        run(words, "reset", "--hard", job.commit, cwd=into, why=f"Failed to check out {job.commit}.")
-        run(words, "submodule", "update", "--init", "--recursive", cwd=into, why="Failed to fetch the submodules.")
+                raise Failed(f"The commit {commit} is not in the repository {url} any more.")
+        self.run("reset", "--hard", commit, cwd=into, why=f"Failed to check out {commit}.")
+        self.run("submodule", "update", "--init", "--recursive", cwd=into, why="Failed to fetch the submodules.")
+        self.large_files(into)
+
+    def large_files(self, checkout: Path) -> None:
+        """Replace pointers of Git LFS by the files."""
+        attributes = checkout / ".gitattributes"
+        if attributes.is_symlink() or not attributes.is_file() or "filter=lfs" not in attributes.read_text(errors="replace"):
+            return
+        if shutil.which("git-lfs") is None:
+            say.line("The repository keeps files in Git LFS, which this image does not have: they stay pointers.", "fetching")
+            return
+        say.line("Fetching files from Git LFS", "fetching")
+        for words in (("install", "--local", "--skip-repo"), ("pull",)):
+            self.run("lfs", *words, cwd=checkout, why="Files could not be fetched from Git LFS.")
+
+    def run(self, *arguments: str, cwd: Path | None = None, quiet: bool = False, why: str = "") -> int:
+        """One git command, its output in the log; the exit status, or `Failed` with `why`."""
+        process = subprocess.Popen(
+            [*self._words, *arguments], cwd=cwd, env=self._environment, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if quiet else subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else subprocess.STDOUT,
+        )
+        for text in process.stdout or ():
+            say.line(text, "fetching")
+        status = process.wait()
+        if status and why:
+            raise Failed(why)
+        return status
 
 
-class Credentials:
-    """A file of credentials for git, for as long as the fetch takes."""
-
-    def __init__(self, text: str) -> None:
-        self._text, self._path = text, PLACE / "git-credentials"
-
-    def __enter__(self) -> list[str]:
-        words = ["git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
-        if not self._text:
-            return words
-        self._path.touch(mode=0o600)
-        self._path.write_text(self._text)
-        return [*words, "-c", "credential.helper=", "-c", f"credential.helper=store --file={self._path}"]
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-def run(words: list[str], *arguments: str, cwd: Path | None = None, quiet: bool = False, why: str = "") -> int:
-    """One git command, its output in the log; the exit status, or `Failed` with `why`."""
-    environ = {
-        "PATH": os.environ["PATH"], "HOME": "/tmp", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8",  # noqa: S108
-        "GIT_ALLOW_PROTOCOL": "https:http:git:ssh", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new",
-        "GIT_ASKPASS": "/bin/false", "GIT_TEMPLATE_DIR": "",
-    }
-    environ |= {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy") or key == "GIT_SSL_CAINFO"}
-    process = subprocess.Popen(
-        [*words, *arguments], cwd=cwd, env=environ, text=True, errors="replace", stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if quiet else subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else subprocess.STDOUT,
-    )
-    for text in process.stdout or ():
-        say.line(text, "fetching")
-    status = process.wait()
-    if status and why:
-        raise Failed(why)
-    return status
+if __name__ == "__main__":
+    sys.exit(main())

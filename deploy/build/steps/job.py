@@ -21,6 +21,8 @@ class Job:
     mode: str  # "engine" or "contained"
     push: bool = False
     branch: str = ""  # what to fetch where the server refuses a commit id
+    subdir: str = ""  # of the repository: what is built
+    environment: dict[str, str] | None = None  # the environment's repository, where it is another: repo_url, commit, branch
     environment_image: str = ""  # name of environments, the tag still to come; "" where content layers are off
     no_cache: bool = False
     uv: bool = False
@@ -29,7 +31,6 @@ class Job:
     appendix: str = ""
     arguments: list[str] = field(default_factory=list)
     deadline: float = 3600.0  # seconds
-    git_credentials: str = field(default="", repr=False)  # lines as in ~/.git-credentials
     registry: dict[str, str] = field(default_factory=dict, repr=False)  # repo2docker's registry_credentials
 
 

@@ -60,20 +60,32 @@ class _Hashed(io.RawIOBase):
         return "sha256:" + self.sha.hexdigest()
 
 
-def settle_git(root: Path) -> int:
-    """Make `.git` the same for everybody; returns the commit's time."""
-    words = ["git", "-c", "core.hooksPath=/dev/null", "-c", f"safe.directory={root}", "-C", str(root)]
-    time = int(subprocess.run([*words, "log", "-1", "--format=%ct"], check=True, capture_output=True, text=True).stdout)
+def _git(root: Path, *words: str) -> str:
+    options = ["-c", "core.hooksPath=/dev/null", "-c", f"safe.directory={root}", "-C", str(root)]
+    return subprocess.run(["git", *options, *words], check=True, capture_output=True, text=True).stdout
+
+
+def commit_time(root: Path) -> int:
+    """When the commit that is checked out was made, in seconds since 1970."""
+    return int(_git(root, "log", "-1", "--format=%ct"))
+
+
+def settle_git(root: Path) -> None:
+    """Make `.git` the same for everybody, if there is one."""
+    if not (root / ".git").is_dir():
+        return
     (root / ".git" / "index").unlink(missing_ok=True)
-    subprocess.run([*words, "read-tree", "HEAD"], check=True, capture_output=True)
+    _git(root, "read-tree", "HEAD")
     for name in ("FETCH_HEAD", "ORIG_HEAD", "COMMIT_EDITMSG"):
         (root / ".git" / name).unlink(missing_ok=True)
-    return time
 
 
-def make(root: Path, to: Path, start: str = "") -> Layer:
-    """Write the layer of a checkout to `to`, and what there is to know of it beside; `start` is made executable."""
-    time = settle_git(root)
+def make(root: Path, to: Path, time: int, start: str = "") -> Layer:
+    """Write the layer of a checkout to `to`, and what there is to know of it beside; `start` is made executable.
+
+    `time` is the commit's.
+    """
+    settle_git(root)
     with to.open("wb") as file:
         outer = _Hashed(file)
         with gzip.GzipFile(filename="", mode="wb", fileobj=outer, compresslevel=1, mtime=0) as squeezed:

@@ -1,7 +1,8 @@
 """The steps in a pod of Kubernetes: `python -m steps.pod`.
 
 Nobody can put files into a pod or take any out, so here the job comes in a variable (`DOCKYARD_JOB`, without secrets),
-secrets come as files, the image goes to the registry from here, and how it ended stands in the termination message of
+secrets come as files (what git needs comes to `python -m steps.pod fetch` alone, a container that has ended before the
+repository is built), the image goes to the registry from here, and how it ended stands in the termination message of
 the container: `{"reason": …, "hint": …}`, from which the worker makes its sentence.
 """
 
@@ -13,12 +14,14 @@ import sys
 from pathlib import Path
 
 from steps import fetch, repository, say
-from steps.__main__ import CHECKOUT, stop
+from steps.__main__ import stop
+from steps.fetch import CHECKOUT
 from steps.job import OUT, PLACE, WORK, Job, trust
 
 PUSH = Path("/run/secrets/push/config.json")  # a config.json of Docker, in the pod's secret
 MESSAGE = Path("/dev/termination-log")
 _CA = Path("/etc/dockyard/ca/ca.crt")
+_FETCHED, _FETCHED_LOG = PLACE / "fetched.json", PLACE / "fetched.log"
 _PUSHES = 3  # attempts; a registry may be away for a moment
 # Nodes begin a new file after 10 MiB of log (containerd's default), and then line 1 is gone for whoever comes later.
 _LOG = 8 << 20
@@ -47,20 +50,20 @@ def run() -> int:
     os.umask(0o022)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    told = json.loads(os.environ.pop("DOCKYARD_JOB"))
-    destination, plain = told.pop("destination"), told.pop("plain")
-    job = Job(**told, git_credentials=os.environ.pop("GIT_CREDENTIAL_ENV", ""))
-    for place in (PLACE, CHECKOUT.parent, OUT, WORK / "tmp"):
-        place.mkdir(parents=True, exist_ok=True)
+    job, destination, plain = _job()
     if PUSH.exists():
         os.environ["DOCKER_CONFIG"] = str(PUSH.parent)
         os.environ["REGISTRY_AUTH_FILE"] = str(PUSH)
-    if _CA.exists():
-        PLACE.joinpath("ca.crt").write_bytes(_CA.read_bytes())
     trust()
     try:
-        say.line(f"Fetching {job.repo_url}", "fetching")
-        fetch.fetch(job, CHECKOUT)
+        if _FETCHED.exists():
+            sys.stdout.write(_FETCHED_LOG.read_text(errors="replace"))
+            if failed := json.loads(_FETCHED.read_text())["failed"]:
+                raise fetch.Failed(failed)
+        else:
+            say.line(f"Fetching {job.repo_url}", "fetching")
+            fetch.fetch(job)
+        fetch.arrange(job)
     except fetch.Failed as error:
         say.line(str(error), "failed")
         return _end(1, str(error))
@@ -73,6 +76,33 @@ def run() -> int:
         return status
     if job.mode == "contained" and not _push(job.image, destination, plain):
         return _end(1, "The image could not be pushed to the registry.", "The last lines of the log say why.", retryable=True)
+    return 0
+
+
+def _job() -> tuple[Job, str, bool]:
+    """The job, where its image goes, and whether without TLS; the places are ready."""
+    told = json.loads(os.environ.pop("DOCKYARD_JOB"))
+    destination, plain = told.pop("destination"), told.pop("plain")
+    for place in (PLACE, CHECKOUT.parent, OUT, WORK / "tmp"):
+        place.mkdir(parents=True, exist_ok=True)
+    if _CA.exists():
+        PLACE.joinpath("ca.crt").write_bytes(_CA.read_bytes())
+    return Job(**told), destination, plain
+
+
+def fetched() -> int:
+    """Fetch for the container that comes after this one, and leave it the log and how it ended."""
+    job, *_ = _job()
+    trust()
+    with _FETCHED_LOG.open("w") as log:
+        os.dup2(log.fileno(), 1)
+        failed = ""
+        try:
+            say.line(f"Fetching {job.repo_url}", "fetching")
+            fetch.fetch(job)
+        except fetch.Failed as error:
+            failed = str(error)
+    _FETCHED.write_text(json.dumps({"failed": failed}))
     return 0
 
 
@@ -107,4 +137,4 @@ def _end(status: int, reason: str, hint: str = "", retryable: bool = False) -> i
 
 
 if __name__ == "__main__":
-    sys.exit(run() if sys.argv[1:] == ["inner"] else main())
+    sys.exit({"inner": run, "fetch": fetched}.get("".join(sys.argv[1:]), main)())

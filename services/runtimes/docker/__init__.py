@@ -12,24 +12,27 @@
     bases       base images that contained builds share
     images      the protocol `ImageStore`
     spawning    the protocol `Spawning`
+    reality     the protocol `Reality`
     closing     the end of all of it, for docker compose
 
 What runs inside of the build container is in deploy/build.
 """
 
+from services.egress.logins import Logins
 from services.registry import Registry
 from services.runtimes.docker.bases import Bases
 from services.runtimes.docker.builder import DockerBuilder
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.images import EngineImages, RegistryImages
 from services.runtimes.docker.order import Recipe
+from services.runtimes.docker.reality import DockerReality
 from services.runtimes.docker.spawning import DockerSpawning
 from services.runtimes.docker.wall import Wall
 from services.settings import EgressSettings, Settings
 
 
 class DockerRuntime:
-    """The three protocols on one engine."""
+    """The four protocols on one engine."""
 
     name = "docker"
 
@@ -39,8 +42,9 @@ class DockerRuntime:
         self.bases = Bases(self.engine, recipe)
         self.wall = Wall(self.engine, recipe.docker, egress)
         self.builder = DockerBuilder(self.engine, self.registry, recipe, self.bases, self.wall)
-        self.images = RegistryImages(self.registry, recipe) if self.registry else EngineImages(self.engine)
+        self.images = RegistryImages(self.registry, recipe, self.engine) if self.registry else EngineImages(self.engine)
         self.spawning = DockerSpawning(self.engine, recipe)
+        self.reality = DockerReality(self.engine, recipe)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -68,4 +72,4 @@ async def end_everything(settings: Settings) -> None:
 
 def make(settings: Settings) -> DockerRuntime:
     """The runtime that these settings describe."""
-    return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry), settings.egress)
+    return DockerRuntime(Recipe(settings.docker, settings.builds, settings.registry, Logins(settings.providers)), settings.egress)

@@ -1,7 +1,7 @@
 """From a job to a container: its name, limits, mounts, and the file that tells the steps inside what to do.
 
-What is in the order can be read by everybody who may ask the engine; secrets go into `job.json`, which the steps remove
-as soon as they have read it. With the contained builder the registry's password is not even in there.
+What is in the order can be read by everybody who may ask the engine; secrets go into `job.json` and `logins.json`, which the steps
+remove as soon as they have read them. With the contained builder the registry's password is not even in there.
 """
 
 import json
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.egress.logins import Logins
 from services.errors import Misconfigured
-from services.runtimes.base import BuildJob
+from services.runtimes.base import BuildJob, Source
 from services.runtimes.docker.containers import Order
 from services.settings import BuildSettings, DockerSettings, RegistrySettings
 
@@ -29,6 +30,7 @@ class Recipe:
     docker: DockerSettings
     builds: BuildSettings
     registry: RegistrySettings
+    logins: Logins
 
     @property
     def pushes(self) -> bool:
@@ -106,19 +108,27 @@ def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> 
     contained = settings.builder == "contained"
     appendix = settings.appendix.replace("{repo_url}", job.repo_url).replace("{binder_url}", job.options.get("binder_url", ""))
     content = {
-        "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "image": job.image, "mode": settings.builder,
+        "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "subdir": job.subdir, "environment": repository(job.environment),
+        "image": job.image, "mode": settings.builder,
         "push": recipe.pushes, "environment_image": recipe.environments, "no_cache": job.no_cache, "uv": settings.uv,
         "base_image": settings.base_image, "default_buildpack": settings.default_buildpack, "appendix": appendix,
         "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout,
-        "git_credentials": settings.git_credentials.get_secret_value(), "registry": {} if contained else dict(credentials),
+        "registry": {} if contained else dict(credentials),
     }
     files = {"dockyard/job.json": json.dumps(content).encode()}
+    if logins := recipe.logins.for_sources(job.sources):
+        files["dockyard/logins.json"] = logins.encode()
     if settings.ca:
         try:
             files["dockyard/ca.crt"] = Path(settings.ca).read_bytes()
         except OSError as error:
             raise Misconfigured(f"Setting docker.ca: {settings.ca} cannot be read ({error.strerror}).") from error
     return files
+
+
+def repository(source: Source | None) -> dict[str, str] | None:
+    """The environment's repository as the steps have it."""
+    return {"repo_url": source.repo_url, "commit": source.commit, "branch": source.ref} if source else None
 
 
 def registry_login(recipe: Recipe, job: BuildJob, username: str, password: str) -> dict[str, str]:

@@ -18,9 +18,9 @@ from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Ph
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.errors import Absent, ClusterAway, ClusterRefused, Taken
 from services.runtimes.kubernetes.logs import PHASES, Position, read
-from services.runtimes.kubernetes.manifest import manifest
+from services.runtimes.kubernetes.manifest import manifest, secret
 from services.runtimes.kubernetes.nodes import Nodes
-from services.runtimes.kubernetes.objects import BUILD, INSTANCE, Object, builds_of, labels_of, name_of, pods
+from services.runtimes.kubernetes.objects import BUILD, INSTANCE, Object, builds_of, labels_of, name_of, pods, secrets
 from services.runtimes.kubernetes.pods import GONE, Goes, Runs, Waits, state
 from services.runtimes.kubernetes.telling import Telling
 from services.runtimes.kubernetes.watch import PodWatch
@@ -62,9 +62,10 @@ class PodBuilder:
             self._refused[job.handle] = error
 
     async def _make(self, job: BuildJob) -> None:
+        logins = self._telling.logins(job)
         pod = manifest(
             job, self._telling.environment(job), self._settings, namespace=self._cluster.namespace, seconds=self._builds.timeout,
-            nodes=await self._nodes.names(),
+            nodes=await self._nodes.names(), private=bool(logins),
         )
         try:
             made = await self._cluster.call("POST", pods(self._cluster.namespace), body=pod)
@@ -73,9 +74,19 @@ class PodBuilder:
             if found is not None and (labels_of(found).get(BUILD), labels_of(found).get(INSTANCE)) != (job.id, self._settings.instance):
                 raise
             log.info("pod_adopted", pod=job.handle)
+            if found is not None and logins:
+                await self._let_in(job, logins, found)
             return
         self._made.add(job.handle)
         self._watch.learn(made)
+        if logins:
+            await self._let_in(job, logins, made)
+
+    async def _let_in(self, job: BuildJob, logins: str, pod: Object) -> None:
+        """Give the pod, which waits for it, what it fetches private repositories with."""
+        with contextlib.suppress(Taken):
+            namespace = self._cluster.namespace
+            await self._cluster.call("POST", secrets(namespace), body=secret(job, logins, namespace, pod))
 
     async def follow(self, job: BuildJob, line: int) -> AsyncIterator[BuildItem]:
         """Yield what happens from line `line` on, until `Exit`."""

@@ -15,8 +15,8 @@ from typing import Any
 
 from services.runtimes.base import BuildJob
 from services.runtimes.kubernetes.objects import ATTEMPT, BUILD, COMPONENT, INSTANCE, REPOSITORY, Object
-from services.runtimes.kubernetes.pods import CONTAINER
-from services.runtimes.kubernetes.telling import COMMAND
+from services.runtimes.kubernetes.pods import CONTAINER, FETCHING
+from services.runtimes.kubernetes.telling import COMMAND, FETCH, LOGINS
 from services.settings import KubernetesSettings
 
 SOCKETS: Mapping[str, str] = {
@@ -32,11 +32,13 @@ _HOSTNAME = "kubernetes.io/hostname"
 
 def manifest(
     job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, *, namespace: str, seconds: float, nodes: Sequence[str] = (),
+    private: bool = False,
 ) -> dict[str, Any]:
     """The build pod of `job`.
 
     `told` is the environment that tells the build program what to do; `seconds` is the deadline; `nodes` are the names
-    of the nodes that can build, of which the repository's own is preferred.
+    of the nodes that can build, of which the repository's own is preferred. `private`: its repositories need the logins of
+    `secret`, which one container fetches them with that has ended before the build begins.
     """
     labels = {
         **settings.labels, "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", COMPONENT: "build",
@@ -53,11 +55,20 @@ def manifest(
     return {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": job.handle, "namespace": namespace, "labels": labels, "annotations": annotations},
-        "spec": _spec(job, told, settings, seconds, nodes),
+        "spec": _spec(job, told, settings, seconds, nodes, private),
     }
 
 
-def _spec(job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, seconds: float, nodes: Sequence[str]) -> dict[str, Any]:
+def secret(job: BuildJob, logins: str, namespace: str, pod: Object) -> dict[str, Any]:
+    """The Secret with the logins of a pod that has been made; the cluster removes it with the pod."""
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": job.handle, "uid": pod["metadata"].get("uid", "")}
+    metadata = {"name": job.handle, "namespace": namespace, "labels": dict(pod["metadata"].get("labels") or {}), "ownerReferences": [owner]}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"logins": logins}}
+
+
+def _spec(
+    job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, seconds: float, nodes: Sequence[str], private: bool,
+) -> dict[str, Any]:
     volumes, mounts = _volumes(settings)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -66,6 +77,7 @@ def _spec(job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, 
         "activeDeadlineSeconds": max(1, int(seconds)),
         "terminationGracePeriodSeconds": _GRACE,
         "containers": [_container(told, settings, mounts)],
+        **({"initContainers": [_fetching(job, told, settings, mounts)]} if private else {}),
         "volumes": volumes,
     }
     optional: Mapping[str, Any] = {
@@ -86,9 +98,6 @@ def _container(told: Mapping[str, str], settings: KubernetesSettings, mounts: li
     environment: list[dict[str, Any]] = [
         {"name": name, "value": value} for name, value in sorted({**settings.environment, **told, **_engine(settings), **_FIXED}.items())
     ]
-    if settings.git_secret:
-        source = {"secretKeyRef": {"name": settings.git_secret, "key": "credentials"}}
-        environment.append({"name": "GIT_CREDENTIAL_ENV", "valueFrom": source})
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": settings.build_image,
@@ -102,6 +111,13 @@ def _container(told: Mapping[str, str], settings: KubernetesSettings, mounts: li
     if settings.pull_policy:
         container["imagePullPolicy"] = settings.pull_policy
     return container
+
+
+def _fetching(job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, mounts: list[Object]) -> dict[str, Any]:
+    """The container that fetches with logins; it holds nothing else that is secret."""
+    found = _container(told, settings, [mount for mount in mounts if mount["name"] in ("work", "scratch", "ca")])
+    source = {"secretKeyRef": {"name": job.handle, "key": "logins"}}
+    return {**found, "name": FETCHING, "command": list(FETCH), "env": [*found["env"], {"name": LOGINS, "valueFrom": source}]}
 
 
 def _engine(settings: KubernetesSettings) -> dict[str, str]:

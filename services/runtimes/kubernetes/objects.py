@@ -17,6 +17,11 @@ def pods(namespace: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{namespace}/pods" + (f"/{name}" if name else "")
 
 
+def secrets(namespace: str) -> str:
+    """The path of a namespace's Secrets."""
+    return f"/api/v1/namespaces/{namespace}/secrets"
+
+
 def builds_of(instance: str) -> str:
     """The selector of all build pods of an installation."""
     return f"{COMPONENT}=build,{INSTANCE}={instance}"

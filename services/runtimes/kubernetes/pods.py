@@ -14,6 +14,7 @@ from services.runtimes.base import Exit
 from services.runtimes.kubernetes.objects import Object
 
 CONTAINER = "build"
+FETCHING = "fetch"  # comes first where a repository is private
 
 # Reasons of a waiting container that time alone will not mend; the operator's setting is wrong or a secret is missing.
 _IMAGE = frozenset({
@@ -58,7 +59,8 @@ def state(pod: Object, memory_limit: str = "", seconds: float = 0) -> State:
         return _ended(status, terminated, memory_limit, seconds)
     if "running" in inner:
         return Runs()
-    if waiting := inner.get("waiting"):
+    before: Object = _container(status, "initContainerStatuses", FETCHING).get("state") or {}
+    if waiting := before.get("waiting") or inner.get("waiting"):
         return _waits(waiting)
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -69,9 +71,9 @@ def state(pod: Object, memory_limit: str = "", seconds: float = 0) -> State:
     return Waits("")
 
 
-def _container(status: Object) -> Object:
-    for container in status.get("containerStatuses") or ():
-        if container.get("name") == CONTAINER:
+def _container(status: Object, kind: str = "containerStatuses", name: str = CONTAINER) -> Object:
+    for container in status.get(kind) or ():
+        if container.get("name") == name:
             found: Object = container
             return found
     return {}

@@ -1,6 +1,6 @@
 """What a build container is told: its whole task in one variable, as `steps.pod` of the build image reads it.
 
-Secrets are not part of it, since whoever may look at pods can read their variables; they come as files. The image is
+Secrets are not part of it, since whoever may look at pods can read their variables; they come from Secrets. The image is
 pushed to where the registry answers inside of the cluster (`registry.url`), which may be another name than the one that
 nodes pull it by (the host in `builds.image_prefix`).
 """
@@ -9,12 +9,15 @@ import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from services.egress.logins import Logins
 from services.registry import Reference
 from services.runtimes.base import BuildJob
 from services.settings import Settings
 
 VARIABLE = "DOCKYARD_JOB"
 COMMAND = ("python", "-m", "steps.pod")
+FETCH = (*COMMAND, "fetch")
+LOGINS = "DOCKYARD_LOGINS"
 
 
 class Telling:
@@ -25,18 +28,24 @@ class Telling:
         self._recipe = settings.docker  # how repo2docker builds; the same words for both runtimes with containers
         self._contained = settings.kubernetes.builder == "contained"
         self._deadline = settings.builds.timeout
+        self._logins = Logins(settings.providers)
 
     def environment(self, job: BuildJob) -> Mapping[str, str]:
         """The variables for this attempt."""
-        recipe = self._recipe
+        recipe, apart = self._recipe, job.environment
         told = {
-            "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "image": job.image,
+            "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "subdir": job.subdir,
+            "environment": {"repo_url": apart.repo_url, "commit": apart.commit, "branch": apart.ref} if apart else None, "image": job.image,
             "mode": "contained" if self._contained else "engine", "push": True, "no_cache": job.no_cache, "uv": recipe.uv,
             "base_image": recipe.base_image, "default_buildpack": recipe.default_buildpack, "appendix": recipe.appendix,
             "arguments": list(recipe.repo2docker_args), "deadline": self._deadline,
             "destination": self._destination(job.image), "plain": self._registry.url.startswith("http://"),
         }
         return {VARIABLE: json.dumps(told, separators=(",", ":"))}
+
+    def logins(self, job: BuildJob) -> str:
+        """What the container that fetches is given for private repositories; "" for none."""
+        return self._logins.for_sources(job.sources)
 
     def _destination(self, image: str) -> str:
         found = Reference.parse(image)

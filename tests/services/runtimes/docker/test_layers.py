@@ -151,7 +151,7 @@ def test_a_layer_is_the_same_for_the_same_commit(tmp_path: Path) -> None:
         subprocess.run(["git", "clone", "-q", str(repo.path), "checkout"], cwd=_made(tmp_path / name), check=True)
         subprocess.run(["touch", "checkout/a.ipynb"], cwd=tmp_path / name, check=True)
         (tmp_path / "out").mkdir(exist_ok=True)
-        digests.add(make(tmp_path / name / "checkout", tmp_path / "out" / f"{name}.tar.gz").digest)
+        digests.add(make(tmp_path / name / "checkout", tmp_path / "out" / f"{name}.tar.gz", 1).digest)
     assert len(digests) == 1
     with tarfile.open(tmp_path / "out" / "one.tar.gz") as tar:
         assert [member.name for member in tar][:2] == ["home", "home/jovyan"]

@@ -2,6 +2,7 @@
 password, and the words that repo2docker is given.
 """
 
+import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ async def runtime(request: pytest.FixtureRequest, private: tuple[Path, GitServer
     root, server, store = private
     found = lab.runtime(
         store, request.param, registry_username="somebody", registry_password="right", docker_ca=root / "cert.pem",
-        docker_git_credentials=f"https://reader:hidden@{server.host}:{server.port}", docker_uv="false",
+        providers_git_credentials=json.dumps({server.address: r"username=reader\npassword=hidden"}), docker_uv="false",
         docker_repo2docker_args='["--label", "team=notebooks"]', docker_appendix="LABEL source={repo_url}\nRUN touch /appendix",
         docker_default_buildpack="repo2docker.buildpacks:BaseImage")
     yield found

@@ -1,9 +1,11 @@
 """What a build container is made from: limits, mounts, and no secrets."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from services.egress.logins import Logins
 from services.errors import Misconfigured
 from services.runtimes.base import BuildJob
 from services.runtimes.docker.order import Recipe, build_order, disk_order, job_files, registry_login
@@ -15,10 +17,11 @@ JOB = BuildJob(id="0" * 32, attempt=2, image="registry.example.org/binder/r2d-x:
 
 def recipe(**more: str) -> Recipe:
     found = load({"DOCKYARD_REGISTRY_URL": "https://registry.example.org", "DOCKYARD_REGISTRY_USERNAME": "somebody",
-                  "DOCKYARD_REGISTRY_PASSWORD": "hush", "DOCKYARD_DOCKER_GIT_CREDENTIALS": "https://u:whisper@example.org",
+                  "DOCKYARD_REGISTRY_PASSWORD": "hush",
+                  "DOCKYARD_PROVIDERS_GIT_CREDENTIALS": '{"example.org": "username=u\\\\npassword=whisper"}',
                   "DOCKYARD_BUILDS_IMAGE_PREFIX": "registry.example.org/binder/r2d-",
                   **{f"DOCKYARD_DOCKER_{key.upper()}": value for key, value in more.items()}})
-    return Recipe(found.docker, found.builds, found.registry)
+    return Recipe(found.docker, found.builds, found.registry, Logins(found.providers))
 
 
 def test_a_contained_build_has_no_socket_and_all_limits() -> None:
@@ -49,7 +52,9 @@ def test_no_order_has_a_secret_and_the_contained_job_has_no_password() -> None:
         assert "hush" not in repr(build_order(found, JOB, "")) + repr(disk_order(found, JOB.handle))
         assert "whisper" not in repr(build_order(found, JOB, ""))
         content = json.loads(files["dockyard/job.json"])
-        assert content["git_credentials"] == "https://u:whisper@example.org"
+        assert "whisper" in files["dockyard/logins.json"].decode()
+        assert "whisper" not in files["dockyard/job.json"].decode()
+        assert list(job_files(found, replace(JOB, repo_url="https://elsewhere.org/x"), login)) == ["dockyard/job.json"]
         assert (content["registry"] != {}) == (builder == "engine")
         assert content["environment_image"] == "registry.example.org/binder/r2d-environments"
 

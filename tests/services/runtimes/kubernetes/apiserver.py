@@ -34,6 +34,7 @@ class ApiServer:
 
     def __init__(self) -> None:
         self.pods: dict[str, Pod] = {}
+        self.secrets: dict[str, dict[str, Any]] = {}
         self.nodes: list[dict[str, Any]] = []
         self.logs: dict[str, bytearray] = {}
         self.failing: list[Failing] = []
@@ -111,6 +112,7 @@ class ApiServer:
         app.add_routes([
             web.get("/api/v1/nodes", self._list_nodes), web.get(root, self._list), web.post(root, self._create),
             web.get(root + "/{name}", self._get), web.delete(root + "/{name}", self._delete), web.get(root + "/{name}/log", self._log),
+            web.post(root.replace("/pods", "/secrets"), self._create_secret),
         ])
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -174,6 +176,14 @@ class ApiServer:
         self.pods[name] = pod
         await self._happened("ADDED", pod)
         return web.json_response(pod, status=201)
+
+    async def _create_secret(self, request: web.Request) -> web.Response:
+        secret = await request.json()
+        name = secret["metadata"]["name"]
+        if name in self.secrets:
+            return _status(409, f'secrets "{name}" already exists')
+        self.secrets[name] = secret
+        return web.json_response(secret, status=201)
 
     async def _get(self, request: web.Request) -> web.Response:
         pod = self.pods.get(request.match_info["name"])

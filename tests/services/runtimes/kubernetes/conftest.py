@@ -31,8 +31,8 @@ def settings_of(server: ApiServer, tmp_path: Path):  # type: ignore[no-untyped-d
         "users": [{"name": "test", "user": {"token": "t"}}],
     }))
 
-    def make(**values: str) -> Settings:
-        environ = {f"DOCKYARD_KUBERNETES_{key}".upper(): value for key, value in values.items()}
+    def make(more: dict[str, str] | None = None, **values: str) -> Settings:
+        environ = (more or {}) | {f"DOCKYARD_KUBERNETES_{key}".upper(): value for key, value in values.items()}
         return load({"DOCKYARD_KUBERNETES_KUBECONFIG": str(kubeconfig), "DOCKYARD_KUBERNETES_NAMESPACE": "builds",
                      "DOCKYARD_REGISTRY_URL": "http://registry:5000", **environ})
 
@@ -44,8 +44,8 @@ async def builders(settings_of) -> AsyncIterator[object]:  # type: ignore[no-unt
     """Makes builders on the server; each is a worker of its own."""
     made: list[PodBuilder] = []
 
-    def make(**values: str) -> PodBuilder:
-        settings = settings_of(**values)
+    def make(more: dict[str, str] | None = None, **values: str) -> PodBuilder:
+        settings = settings_of(more, **values)
         cluster = Cluster(settings.kubernetes)
         builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds)
         made.append(builder)

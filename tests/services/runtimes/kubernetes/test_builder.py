@@ -1,11 +1,13 @@
 """The builder against an API server on which everything goes wrong: each case ends as its docstring says."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, Phase
+from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, Phase, Source
 from services.runtimes.kubernetes.builder import PodBuilder
 from services.states import BuildState
 from tests.services.runtimes.kubernetes.apiserver import ApiServer, Failing
@@ -60,6 +62,24 @@ async def test_a_second_worker_adopts_and_goes_on_at_its_line(server: ApiServer,
     assert text(items) == ["three\n"]
     assert [i.first for i in items if isinstance(i, Lines)] == [3]
     assert items[-1] == Exit(ok=True)
+
+
+async def test_a_private_repository_comes_with_a_secret_whoever_makes_the_pod(server: ApiServer, builders: Builders) -> None:
+    """The pod exists before its Secret, and between the two a worker may die: whoever adopts the pod makes good."""
+    server.failing.append(Failing("POST", 503, path="/secrets"))
+    apart = Source("git", "https://other.org/x", "e" * 40)
+    job = replace(JOB, provider="git", repo_url="https://git.example.org/private", environment=apart)
+    builder = builders({"DOCKYARD_PROVIDERS_GIT_CREDENTIALS": '{"git.example.org": "username=u\\\\npassword=canary"}'})
+    await builder.start(job)
+    secret = server.secrets[job.handle]
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == server.pods[job.handle]["metadata"]["uid"]
+    assert "canary" in secret["stringData"]["logins"]
+    assert "canary" not in str(server.pods)
+    told = {entry["name"]: entry["value"] for entry in server.pods[job.handle]["spec"]["containers"][0]["env"]}
+    assert json.loads(told["DOCKYARD_JOB"])["environment"] == {"repo_url": "https://other.org/x", "commit": "e" * 40, "branch": ""}
+    await builder.start(job)
+    await builders().start(JOB)
+    assert list(server.secrets) == [job.handle]
 
 
 async def test_a_pod_of_somebody_else_is_not_adopted(server: ApiServer, builders: Builders) -> None:

@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 
 from services.runtimes.base import BuildJob
-from services.runtimes.kubernetes.manifest import manifest, ranked
+from services.runtimes.kubernetes.manifest import manifest, ranked, secret
 from services.settings import load
 
 JOB = BuildJob("0123456789abcdef" * 2, 2, "registry/r2d-x:1", "gh", "https://github.com/o/r", "c" * 40)
@@ -88,12 +88,29 @@ def test_settings_and_what_becomes_of_them(values: dict[str, str], path: str, ex
 
 def test_the_environment_of_the_build() -> None:
     """What the build is told, what the operator adds, and secrets by reference alone."""
-    pod = made(environment='{"HTTPS_PROXY": "http://proxy:3128"}', git_secret="git", builder="host")
-    found = {entry["name"]: entry.get("value") or entry["valueFrom"]["secretKeyRef"]["name"] for entry in at(pod, C + "env")}
+    pod = made(environment='{"HTTPS_PROXY": "http://proxy:3128"}', builder="host")
+    found = {entry["name"]: entry.get("value") for entry in at(pod, C + "env")}
     assert found == {
         "TASK": "x", "TMPDIR": "/work/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
-        "HTTPS_PROXY": "http://proxy:3128", "DOCKER_HOST": "unix:///var/run/engine/docker.sock", "GIT_CREDENTIAL_ENV": "git",
+        "HTTPS_PROXY": "http://proxy:3128", "DOCKER_HOST": "unix:///var/run/engine/docker.sock",
     }
+
+
+def test_what_is_private_is_fetched_by_a_container_that_has_ended_before_the_build() -> None:
+    """Its logins are a reference in that container alone, which holds no other secret."""
+    settings = load({"DOCKYARD_KUBERNETES_PUSH_SECRET": "push"}).kubernetes
+    pod = manifest(JOB, {"TASK": "x"}, settings, namespace="builds", seconds=90, private=True)
+    for version in VERSIONS:
+        kubernetes_validate.validate(pod, version, strict=True)
+    first = at(pod, "spec.initContainers.0")
+    assert first["command"] == ["python", "-m", "steps.pod", "fetch"]
+    assert first["env"][-1] == {"name": "DOCKYARD_LOGINS", "valueFrom": {"secretKeyRef": {"name": JOB.handle, "key": "logins"}}}
+    assert {mount["name"] for mount in first["volumeMounts"]} == {"work", "scratch"}
+    assert "LOGINS" not in str(at(pod, "spec.containers"))
+    found = secret(JOB, "whisper", "builds", {"metadata": {**pod["metadata"], "uid": "u-1"}})
+    kubernetes_validate.validate(found, VERSIONS[0], strict=True)
+    assert found["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": JOB.handle, "uid": "u-1"}]
+    assert "initContainers" not in made()["spec"]
 
 
 def test_no_build_holds_a_volume_of_the_node_unless_it_shares_a_daemon() -> None:
