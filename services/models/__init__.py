@@ -1,6 +1,7 @@
 """The tables. Rows are stored and stay inside `services`; what is passed around are frozen dataclasses."""
 
 from services.models.operations import Dependency, Outlet, ProcessRow, Sample, Tally
+from services.models.policy import Meter, RuleRow
 from services.models.tables import (
     Base,
     Build,
@@ -13,5 +14,6 @@ from services.models.tables import (
 )
 
 __all__ = [
-    "Base", "Build", "Dependency", "Event", "Image", "Launch", "LogChunk", "Outlet", "ProcessRow", "Sample", "Server", "Sweep", "Tally",
+    "Base", "Build", "Dependency", "Event", "Image", "Launch", "LogChunk", "Meter", "Outlet", "ProcessRow", "RuleRow", "Sample", "Server",
+    "Sweep", "Tally",
 ]

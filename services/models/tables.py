@@ -25,6 +25,7 @@ class Base(DeclarativeBase):
 
 _NOW = text("now()")
 _ZERO = text("0")
+_LIVE = "state IN ('waiting', 'resolving', 'building', 'launching', 'ready', 'stopping')"
 
 
 class Owned:
@@ -55,11 +56,14 @@ class Launch(Owned, Base):
     origin: Mapped[str] = mapped_column(server_default=text("''"))
     launch_host: Mapped[str] = mapped_column(server_default=text("''"))
     idempotency: Mapped[str | None] = mapped_column(unique=True)
+    request: Mapped[str | None] = mapped_column()  # hash of what was asked under that key
+    network: Mapped[str | None] = mapped_column()  # of the client, as limits count: 203.0.113.0/24
     # What was asked.
     provider: Mapped[str] = mapped_column()
     spec: Mapped[str] = mapped_column()
     repo: Mapped[str] = mapped_column()
     ref: Mapped[str] = mapped_column()
+    repository: Mapped[str | None] = mapped_column()  # as limits and rules name it: github.com/org/name
     options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     subdir: Mapped[str | None] = mapped_column()
     environment_link: Mapped[str | None] = mapped_column()  # provider/spec of the environment's repository, where it is another
@@ -91,6 +95,8 @@ class Launch(Owned, Base):
         Index("launch_client", "client", postgresql_where=text("state IN ('waiting', 'resolving', 'building', 'launching')")),
         Index("launch_waiters", "build", postgresql_where=text("state = 'building'")),
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),
+        Index("launch_live_network", "network", "client", postgresql_where=text(_LIVE)),
+        Index("launch_live_repository", "repository", postgresql_where=text(_LIVE)),
         Index("launch_created", "created_at", "id"),
         Index("launch_failed", "ended_at", postgresql_where=text("state = 'failed'")),
         Index("launch_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
