@@ -24,8 +24,9 @@ T = TypeVar("T")
 
 # SQLSTATEs after which the same transaction may succeed: serialization failure, deadlock, lock timeout.
 _CONFLICT = {"40001", "40P01", "55P03"}
-# Admin shutdown, crash shutdown, cannot connect now, too many connections. Class 08 is a broken connection.
-_GONE = {"57P01", "57P02", "57P03", "53300"}
+# Admin shutdown, crash shutdown, cannot connect now, too many connections, disk full (which passes, or the operator sees it
+# on /health). Class 08 is a broken connection.
+_GONE = {"57P01", "57P02", "57P03", "53300", "53100"}
 # What is thrown besides: asyncpg's own errors while a connection is made, and the pool's when none is free.
 _TROUBLE = (DBAPIError, NoConnection, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 _PATIENCE = 10.0  # seconds for one statement; a connection that is silent for longer is dead, and no statement takes as long

@@ -46,7 +46,7 @@ async def test_a_connection_that_never_answers_again_is_given_up(proxy: tuple[Pr
     found, settings = proxy
     db = Database(settings.database, patience=1.0)
     await asyncio.gather(*[db.rows(SLEEP, {"seconds": 0.2}) for _ in range(2)])
-    found.silence()
+    found.half_open()
     assert len(await asyncio.gather(*[db.rows(SLEEP, {"seconds": 0.1}) for _ in range(6)])) == 6
     await db.aclose()
 
@@ -55,9 +55,18 @@ async def test_callers_who_get_no_connection_are_told_that_the_database_is_away(
     found, settings = proxy
     db = Database(settings.database.model_copy(update={"wait": 1.0}), patience=0.5)
     await db.rows(SLEEP, {"seconds": 0})
-    found.stall()
+    found.blackhole()
     answers = await asyncio.gather(*[db.rows(SLEEP, {"seconds": 0}) for _ in range(6)], return_exceptions=True)
     assert {type(answer) for answer in answers} == {DatabaseGone}
     found.go_on()
     assert len(await db.rows(SLEEP, {"seconds": 0})) == 1
+    await db.aclose()
+
+
+async def test_a_full_disk_is_waited_for(settings: Settings) -> None:
+    db = Database(settings.database)
+    await db.rows(sa.text("CREATE SEQUENCE tries"))
+    full = "IF nextval('tries') < 3 THEN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END IF;"
+    await db.rows(sa.text(f"DO $$ BEGIN {full} END $$"))
+    assert (await db.rows(sa.text("SELECT last_value FROM tries")))[0].last_value == 3
     await db.aclose()
