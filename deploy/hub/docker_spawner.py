@@ -131,6 +131,9 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
             self._tell(60, "Starting Jupyter.")
             await self._answering(ip, port)
         except NotFound as error:
+            if "network" in str(error.explanation):
+                _networks.discard(found.server_network)  # made anew for the next one
+                raise StartFailed(f"The network of the servers is gone: {error.explanation}.", UNLUCKY) from error
             raise StartFailed(f"The image of this server is gone: {error.explanation}.", VANISHED) from error
         except (APIError, RequestException) as error:
             words = getattr(error, "explanation", "") or str(error)

@@ -12,12 +12,16 @@ import sys
 from pathlib import Path
 
 
-def write(told: dict[str, object]) -> int:
-    """Make, replace or (without rules) remove the chains; the exit status."""
+def write(told: list[dict[str, object]]) -> int:
+    """Make, replace or (without rules) remove the chains of networks; the exit status."""
     program = next((name for name in ("iptables-nft", "iptables-legacy") if _done(name, "-S", "DOCKER-USER")), "")
     if not program:
         print("the machine has no chain DOCKER-USER that this container could see")
         return 1
+    return max((_write(program, network) for network in told), default=0)
+
+
+def _write(program: str, told: dict[str, object]) -> int:
     chain, rules = str(told["chain"]), str(told["rules"])
     if rules:
         text = "\n".join(line for written in rules.splitlines() for line in _resolved(written)) + "\n"

@@ -19,7 +19,7 @@ from services.runtimes.docker.order import OURS, Recipe, security
 _BUILDER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")
 _PATIENCE = 900.0  # seconds
 _COPYING = 180.0  # seconds that images may take to be copied into a volume
-_MARK = "dockyard.bases"
+MARK = "dockyard.bases"
 FULL = "/bases/full"  # is there once the volume is full
 
 
@@ -45,8 +45,8 @@ class Bases:
 
     async def let_go(self) -> None:
         """Remove the containers that have filled volumes; the volumes stay."""
-        for found in await self._engine.names(_MARK, self._recipe.ours):
-            await self._engine.remove(found[_MARK])
+        for found in await self._engine.names(MARK, self._recipe.ours):
+            await self._engine.remove(found[MARK])
 
     async def _id(self, name: str) -> str:
         found = await self._engine.image(name)
@@ -63,7 +63,7 @@ class Bases:
     async def _filled(self, ids: tuple[str, ...]) -> str:
         settings = self._recipe.docker
         name = "dockyard-bases-" + hashlib.sha256("\n".join([*sorted(ids), settings.build_image]).encode()).hexdigest()[:12]
-        labels = {_MARK: name, OURS: settings.installation}
+        labels = {MARK: name, OURS: settings.installation}
         for _ in range(2):
             await self._engine.volume(name, labels)
             files = [f"/bases/in/{number}.tar" for number in range(len(ids))]

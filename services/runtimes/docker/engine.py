@@ -80,8 +80,6 @@ class Engine:
         """What the engine says of itself."""
         return dict(await self._call(lambda api: api.info()))
 
-    # -- containers --------------------------------------------------------------------------------------------------
-
     async def create(self, order: Order) -> bool:
         """Make a container; False where there is one of this name."""
         def work(api: Any) -> bool:
@@ -107,9 +105,12 @@ class Engine:
         return await self._call(work)
 
     async def start(self, name: str) -> None:
-        """Start a container that has not been started."""
-        with contextlib.suppress(docker.errors.NotFound):
+        """Start a container that has not been started; one that is gone is left alone. `Unreachable` where its network is gone."""
+        try:
             await self._call(lambda api: api.start(name))
+        except docker.errors.NotFound as error:
+            if "network" in str(error.explanation):
+                raise _unreachable(error) from error
 
     async def inspect(self, name: str) -> Container | None:
         """A container, or None."""
@@ -152,8 +153,6 @@ class Engine:
         pids = found.get("pids_stats") or {}
         limit = pids.get("limit", 0)
         return int(pids.get("current", 0)), int(limit) if limit < 1 << 31 else 0
-
-    # -- files and output --------------------------------------------------------------------------------------------
 
     async def put(self, name: str, directory: str, files: Mapping[str, bytes]) -> bool:
         """Write files into a container that is at least created; False where it is gone."""
@@ -217,8 +216,7 @@ class Engine:
 
     async def pull(self, name: str) -> None:
         """Fetch an image from its registry, as an anonymous visitor."""
-        tagged = ":" in name.rpartition("/")[2]
-        await self._call(lambda api: api.pull(name if tagged else f"{name}:latest"))
+        await self._call(lambda api: api.pull(name if ":" in name.rpartition("/")[2] else f"{name}:latest"))
 
     async def remove_image(self, name: str) -> None:
         """Forget an image's name, and the image with its last name; one that is in use stays."""
@@ -251,15 +249,21 @@ class Engine:
         """Remove a volume unless it is missing or in use."""
         await self._unless((404, 409), lambda api: api.remove_volume(name, force=True))
 
-    async def subnets(self, name: str) -> list[str]:
-        """The IPv4 networks of a network."""
-        found = await self._call(lambda api: api.inspect_network(name))
+    async def subnets(self, name: str) -> list[str] | None:
+        """The addresses (IPv4) that a network has, or None where there is no network of this name."""
+        try:
+            found = await self._call(lambda api: api.inspect_network(name))
+        except docker.errors.NotFound:
+            return None
         configured = (found.get("IPAM") or {}).get("Config") or ()
         return [entry["Subnet"] for entry in configured if ":" not in entry.get("Subnet", ":")]
 
-    async def networks(self, label: str) -> list[str]:
-        """The names of the networks that have this label."""
-        return [one["Name"] for one in await self._call(lambda api: api.networks(filters={"label": label}))]
+    async def listed(self, what: str, label: str = "") -> list[dict[str, Any]]:
+        """The engine's models of all containers, volumes, networks or images, those with a label where one is given."""
+        more: dict[str, Any] = {"filters": {"label": label}} if label else {}
+        more |= {"all": True} if what == "containers" else {}
+        found = await self._call(lambda api: getattr(api, what)(**more))
+        return list((found.get("Volumes") or ()) if what == "volumes" else found)
 
     async def remove_network(self, name: str) -> None:
         """Remove a network unless it is missing or in use."""
@@ -267,11 +271,9 @@ class Engine:
 
     async def network(self, name: str, labels: Mapping[str, str], options: Mapping[str, str]) -> None:
         """Make a bridge unless there is a network of this name."""
-        def work(api: Any) -> None:
-            if not any(one["Name"] == name for one in api.networks(names=[name])):
-                api.create_network(name, driver="bridge", labels=dict(labels), options=dict(options), check_duplicate=True)
-
-        await self._call(work)
+        if await self.subnets(name) is None:
+            await self._unless((409,), lambda api: api.create_network(  # 409: somebody else was faster
+                name, driver="bridge", labels=dict(labels), options=dict(options), check_duplicate=True))
 
 
 def _close(stream: Any) -> None:

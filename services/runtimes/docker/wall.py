@@ -50,7 +50,7 @@ class Wall:
     async def network(self, name: str) -> None:
         """Make a network unless there is one, and its rules; once for each process. Raises `Unreachable` where rules are required."""
         async with self._lock:
-            if name in self._up:
+            if name in self._up and await self._engine.subnets(name) is not None:
                 return
             # Containers in it do not reach each other.
             await self._engine.network(name, {OURS: self._docker.installation}, {"com.docker.network.bridge.enable_icc": "false"})
@@ -64,21 +64,24 @@ class Wall:
             self._up.add(name)
 
     async def _write(self, name: str) -> None:
-        subnets = await self._engine.subnets(name)
+        subnets = await self._engine.subnets(name) or []
         looked_up = await asyncio.to_thread(look_up, [*read(self._egress.allowed, "egress.allowed"),
                                                       *read(self._egress.refused, "egress.refused")])
-        await self._run({"chain": chain(name), "subnets": subnets, "rules": rules(chain(name), subnets, self._egress, looked_up)})
+        await self._run([{"chain": chain(name), "subnets": subnets, "rules": rules(chain(name), subnets, self._egress, looked_up)}])
 
     async def let_go(self) -> None:
         """Remove the networks that we have made and all rules."""
-        for name in await self._engine.networks(f"{OURS}={self._docker.installation}"):
-            await self._engine.remove_network(name)
-        for name in {self._docker.server_network, self._docker.builds_network()}:
-            if self._docker.wall != "off":
-                await self._run({"chain": chain(name), "subnets": [], "rules": ""})
+        for found in await self._engine.listed("networks", f"{OURS}={self._docker.installation}"):
+            await self._engine.remove_network(found["Name"])
         self._up.clear()
+        if self._docker.wall != "off":
+            try:
+                gone = [self._docker.server_network, self._docker.builds_network()]
+                await self._run([{"chain": chain(name), "subnets": [], "rules": ""} for name in gone])
+            except DockyardError as error:
+                log.warning("egress_left", reason=error.sentence)
 
-    async def _run(self, told: Mapping[str, object]) -> None:
+    async def _run(self, told: list[dict[str, object]]) -> None:
         """Let a container do it, and wait for its end."""
         name = f"dockyard-wall-{secrets.token_hex(6)}"
         await self._engine.create(Order(
