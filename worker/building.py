@@ -5,7 +5,9 @@ stored with the log, and each step may be done again; so the next owner calls `s
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.events import StoredEvent
 from services.events.log import LogWriter
-from services.lifecycle import Lease, Move, Teller
+from services.lifecycle import Lease, Move, Teller, room
 from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
 from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime, Source
@@ -21,6 +23,7 @@ from services.settings import BuildSettings
 from services.states import BuildState, BuildTarget
 
 log = structlog.get_logger()
+_START = 60.0  # seconds that a start may take that nobody wants any more
 _PAUSE = 0.5  # seconds until a build looks again whether its environment has been made
 _CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - now()))::float8 AS left FROM build WHERE id = :id")
 
@@ -46,6 +49,12 @@ class Building:
             await self._finish(lease, writer, Exit(ok=False, reason="This build has stopped several workers; it was given up."))
             await self._runtime.builder.remove(job.handle)
             return
+        if not await self._wanted(lease):
+            await self._cancel(lease, job, writer)
+            return
+        if claimed.row["state"] == BuildState.QUEUED and (sentence := await room.refusal(self._teller.db)):
+            await self._finish(lease, writer, Exit(ok=False, reason=sentence, hint="Try again later."))
+            return
         following = asyncio.create_task(self._follow(lease, job, writer))
         cancelling = asyncio.create_task(self._cancelled(lease))
         try:
@@ -56,7 +65,9 @@ class Building:
                     await self._ended(lease, job, writer, exit_)
             else:
                 cancelling.result()
-                await self._cancel(lease, job, writer, following)
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await self._cancel(lease, job, writer)
         finally:
             for task in (following, cancelling):
                 task.cancel()
@@ -65,7 +76,7 @@ class Building:
     async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit | None:
         """Follow to the end; None if the build has been given back because it has to wait."""
         builder = self._runtime.builder
-        await builder.start(job)
+        await _to_its_end(builder.start(job))
         log.info("build_started", image=job.image, attempt=job.attempt)
         state = BuildState(lease.claimed.row["state"])
         async with contextlib.aclosing(builder.follow(job, lease.claimed.row["source_line"] + 1)) as items:  # type: ignore[type-var]
@@ -105,6 +116,21 @@ class Building:
         await self._runtime.builder.proceed(job, exists)
         return True
 
+    async def _wanted(self, lease: Lease) -> bool:
+        """Whether a build may begin, or go on; one that is being cancelled does neither before somebody takes that back."""
+        while lease.target != BuildTarget.BUILT:
+            row = (await self._teller.db.rows(_CANCEL_AT, {"id": lease.claimed.id}))[0]
+            if row.target != BuildTarget.BUILT and row.left <= 0:
+                return False
+            lease.target = row.target
+            if row.target != BuildTarget.BUILT:
+                lease.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(row.left + 0.05):
+                        await lease.changed.wait()
+        lease.changed.clear()
+        return True
+
     async def _cancelled(self, lease: Lease) -> None:
         """Return when the build shall be cancelled and the grace has passed."""
         while True:
@@ -119,9 +145,7 @@ class Building:
             elif rows:
                 lease.target = rows[0].target
 
-    async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter, following: "asyncio.Task[Exit | None]") -> None:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+    async def _cancel(self, lease: Lease, job: BuildJob, writer: LogWriter) -> None:
         if not await give_up(self._teller.db, job.id, lease.claimed.epoch):
             return  # Wanted again: the row is given back, and its next owner follows the run from where we left.
         await self._runtime.builder.stop(job)
@@ -162,6 +186,16 @@ class Building:
         lease.released = True
         self._teller.told(made, moved)
         log.info(f"build_{end.state}", waiters=len(made), reason=(end.reason or {}).get("message", ""))
+
+
+async def _to_its_end(starting: Coroutine[Any, Any, None]) -> None:
+    """Await a start, whatever becomes of us meanwhile: it goes on in its thread, and what is stopped before it has begun would run on."""
+    task = asyncio.ensure_future(starting)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_START)
+        raise
 
 
 _FORWARD = {

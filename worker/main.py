@@ -3,10 +3,11 @@ loop.
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
-from services.lifecycle import ClaimLoop, Claims, Process, Work, serve
+from services.lifecycle import ClaimLoop, Claims, Process, Work, serve, shares
 from services.lifecycle.process import configured
 from services.providers import make_providers
 from services.queue import BUILDS, Listener
@@ -19,17 +20,23 @@ from worker.resolving import Resolving
 log = structlog.get_logger()
 
 RESOLVE = Work(
-    name="launch", table="launch", where="c.state IN ('waiting', 'resolving')",
+    name="launch", table="launch", where="c.state IN ('waiting', 'resolving')", share=shares.LAUNCH,
     columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options",
              "subdir", "environment_link"),
 )
 BUILD = Work(
-    name="build", table="build", where="c.state IN ('queued', 'fetching', 'building', 'pushing')",
+    name="build", table="build", share=shares.BUILD,
+    where="c.state IN ('queued', 'fetching', 'building', 'pushing') AND c.target = 'built'",
     columns=(
         "target", "state", "attempt", "image", "provider", "repo_url", "commit", "ref", "no_cache", "options", "environment",
         "makes_environment", "lines", "bytes", "source_line", "subdir", "environment_source",
     ),
 )
+# What is only to be stopped needs no place among those that are built, least of all where its worker has died.
+END = replace(
+    BUILD, name="end", share=None,
+    where="c.state IN ('queued', 'fetching', 'building', 'pushing') AND c.target IN ('cancelled', 'ending')")
+_ENDS = 8  # builds that one worker brings to their end at a time
 
 
 async def run(settings: Settings) -> None:
@@ -46,6 +53,8 @@ async def run(settings: Settings) -> None:
                   capacity=settings.builds.resolving, settings=settings.leases),
         ClaimLoop("build", Claims(process.db, BUILD, process.owner, lease), listener.ear(), building.work,
                   capacity=settings.builds.concurrency, settings=settings.leases),
+        ClaimLoop("end", Claims(process.db, END, process.owner, lease), listener.ear(), building.work,
+                  capacity=_ENDS, settings=settings.leases),
     ]
 
     preparing = asyncio.create_task(_prepare(runtime.builder))

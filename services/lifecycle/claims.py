@@ -55,7 +55,7 @@ class Claims:
         self._db = db
         self._owner = owner
         self._lease = lease
-        self._table, self._places = work.table, work.places
+        self.table, self._places = work.table, work.places
         self._served = Served() if work.share else None
         self._scarce = False
         self._order: list[str] = []
@@ -103,7 +103,7 @@ class Claims:
     async def _take(self, conn: AsyncConnection, most: int) -> Sequence[sa.Row[Any]]:
         if self._places:
             # Held to the end of the transaction; what is counted next is counted after whoever had it before has committed.
-            await conn.execute(_LOCK, {"name": self._table})
+            await conn.execute(_LOCK, {"name": self.table})
             most = min(most, int(await conn.scalar(sa.text(self._places)) or 0))
             if most <= 0:
                 return ()

@@ -138,7 +138,7 @@ class ClaimLoop:
     async def _guard(self, lease: Lease) -> None:
         row, began = lease.claimed.id, time.monotonic()
         try:
-            with bound(**{self.name: row[:12]}):
+            with bound(**{self._claims.table: row[:12]}):
                 await self._work(lease)
         except LeaseLost:
             self.numbers.lost += 1

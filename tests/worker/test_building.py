@@ -1,6 +1,7 @@
 """One build in its owner's hands, on the fake runtime."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import sqlalchemy as sa
 
 from services.db import Database
 from services.events import Wake
-from services.lifecycle import Claims, Lease, Teller
+from services.lifecycle import Claims, Lease, Teller, Work
 from services.queue import Bell, Redis
 from services.runtimes import make_runtime
+from services.runtimes.base import BuildJob
 from services.runtimes.fake import FakeBuilds, FakeRuntime
 from services.settings import Settings
 from worker.building import Building
-from worker.main import BUILD
+from worker.main import BUILD, END
 
 
 @pytest.fixture
@@ -42,9 +44,9 @@ async def insert(db: Database, build: str, script: str, more: str = "") -> None:
         await db.rows(sa.text(f"UPDATE build SET {more} WHERE id = :id"), {"id": build})
 
 
-async def work(building: Building, db: Database) -> str:
+async def work(building: Building, db: Database, kind: Work = BUILD) -> str:
     """Claim one build and work on it; its id."""
-    claimed = (await Claims(db, BUILD, "me", 60).claim(1))[0]
+    claimed = (await Claims(db, kind, "me", 60).claim(1))[0]
     lease = Lease(claimed)
     async with asyncio.timeout(10):
         await building.work(lease)
@@ -103,3 +105,58 @@ async def test_a_run_is_removed_once_the_row_needs_it_no_more(
     assert told.removed == [removed]
     for part in (teller, teller.wake, teller.bell, redis):
         await part.aclose()
+
+
+class Slow(FakeBuilds):
+    """Fake builds whose start goes on in a thread, as an engine's does, and which tell what they were asked in which order."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+        self.begun, self.go = asyncio.Event(), threading.Event()
+
+    async def start(self, job: BuildJob) -> None:
+        self.begun.set()
+        await asyncio.to_thread(self.go.wait)
+        await super().start(job)
+        self.asked.append("started")
+
+    async def stop(self, job: BuildJob) -> None:
+        self.asked.append("stopped")
+        await super().stop(job)
+
+
+async def test_a_start_that_is_cancelled_is_over_before_its_run_is_stopped(db: Database, settings: Settings, tmp_path: Path) -> None:
+    redis = Redis(settings.redis)
+    teller, runtime = Teller(db, Wake(redis), Bell(redis, lambda _: None)), FakeRuntime(tmp_path)
+    runtime.builder = slow = Slow(tmp_path)
+    await insert(db, "one", "hang")
+    lease = Lease((await Claims(db, BUILD, "me", 60).claim(1))[0])
+    working = asyncio.create_task(Building(teller, runtime, settings.builds).work(lease))
+    await slow.begun.wait()
+    await db.rows(sa.text("UPDATE build SET target = 'cancelled', cancel_at = now()"))
+    lease.retarget("cancelled")
+    await asyncio.sleep(0.1)  # gives a stop that does not wait the time to be wrong
+    slow.go.set()
+    await working
+    assert slow.asked == ["started", "stopped"]
+    assert await slow.running() == []
+    assert (await db.rows(sa.text("SELECT state FROM build")))[0].state == "cancelled"
+    for part in (teller, teller.wake, teller.bell, redis):
+        await part.aclose()
+
+
+async def test_what_is_cancelled_is_never_begun_and_needs_no_place(db: Database, building: Building) -> None:
+    await insert(db, "one", "hang", "target = 'cancelled', cancel_at = now()")
+    assert await Claims(db, BUILD, "me", 60).claim(1) == []
+    assert await work(building, db, END) == "one"
+    row = (await db.rows(sa.text("SELECT state, started_at FROM build")))[0]
+    assert (row.state, row.started_at) == ("cancelled", None)
+
+
+async def test_what_is_wanted_again_within_the_grace_is_built(db: Database, building: Building) -> None:
+    await insert(db, "one", "slow-0", "target = 'cancelled', cancel_at = now() + interval '0.3 seconds'")
+    lease = Lease((await Claims(db, END, "me", 60).claim(1))[0])
+    await db.rows(sa.text("UPDATE build SET target = 'built', cancel_at = NULL"))
+    await building.work(lease)
+    assert (await db.rows(sa.text("SELECT state FROM build")))[0].state == "built"
