@@ -23,7 +23,7 @@ MADE: Mapping[str, Mapping[str, Any]] = {
     "external": {
         "database": {"url": "postgresql+asyncpg://u:p@db/d"}, "redis": {"url": "redis://r/0"},
         "registry": {"url": "https://r.example.org", "imagePrefix": "r.example.org/b/", "username": "u", "password": "p"},
-        "secrets": {"gitCredentials": "username=a\npassword=b"},
+        "secrets": {"providers": {"github_token": "t", "git_credentials": {"git.example.org": "username=a\npassword=b"}}},
     },
     "quotas, spaces, scaling": {
         **TRY, "users": {"namespace": "u", "createNamespace": True, "quota": {"pods": "5"}},
@@ -107,10 +107,17 @@ def test_only_who_needs_a_secret_has_it(objects: list[Object]) -> None:
 
 
 def test_roles_hold_verbs_that_are_used(objects: list[Object]) -> None:
-    """No wildcard, nothing but pods, their logs and events; across the cluster the names of nodes alone."""
+    """No wildcard, nothing but pods, their logs and events; across the cluster the names of nodes alone.
+
+    With logins for private repositories the worker may make secrets, and read none.
+    """
     for role in (o for o in objects if o["kind"] in ("Role", "ClusterRole")):
         for rule in role["rules"]:
             assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]
+            if role["metadata"]["name"] == "dockyard-worker-logins":
+                assert (rule["resources"], rule["verbs"]) == (["secrets"], ["create"])
+                assert one(objects, "Secret", "dockyard-providers")["stringData"]["DOCKYARD_PROVIDERS_GITHUB_TOKEN"] == "t"
+                continue
             assert set(rule["resources"]) <= {"pods", "pods/log", "events", "nodes"}
             assert role["kind"] == "Role" or (rule["resources"], rule["verbs"]) == (["nodes"], ["list"])
 

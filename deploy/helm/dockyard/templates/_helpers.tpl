@@ -85,9 +85,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   "server_cpu_request" $v.users.resources.cpuRequest "server_cpu_limit" $v.users.resources.cpuLimit "server_node_selector" $v.users.nodeSelector
   "server_tolerations" $v.users.tolerations "server_runtime_class" $v.users.runtimeClass "server_start" $v.users.startSeconds "server_selector" $v.users.selector
   "server_pull_secrets" (ternary (list $push) (list) (ne $push "")) }}
-{{- if or $v.secrets.gitCredentials }}{{ $_ := set $kube "git_secret" (printf "%s-git" (include "dockyard.name" .)) }}{{ end }}
 {{- $all := dict "front" $front "hub" $hub "builds" $builds "registry" $registry "kubernetes" $kube "runtime" (dict "name" "kubernetes") "limits" (dict "servers_total" $v.users.maxServers) "log" (dict "format" "json") "home" (dict "path" "/var/lib/dockyard") }}
 {{- mustMergeOverwrite $all (deepCopy $v.settings) | toToml }}
+{{- end }}
+
+{{- /* The secret with the logins of the forges, or "". Its keys are variables of the group `providers`. */}}
+{{- define "dockyard.providers" -}}
+{{- .Values.secrets.providersSecret | default (empty .Values.secrets.providers | ternary "" (printf "%s-providers" (include "dockyard.name" .))) -}}
 {{- end }}
 
 {{- /* Variables of a process: the settings file, and the secrets that it needs and no others. Takes root, needs and drain. */}}
