@@ -149,6 +149,10 @@ class Checkout:
             self.git("lfs", "install", "--local", "--skip-repo")
             self.git("lfs", "pull")
         except Refused as refused:
+            address = re.search(r"https?://[^\s'\"]+", refused.said)
+            closed = refused_by_egress(address[0]) if address else ""
+            if closed:
+                raise Failure(f"Files could not be fetched from Git LFS: {closed}") from refused
             raise Failure("Files could not be fetched from Git LFS.", _last(refused.said), retryable=True) from refused
 
     def git(self, *arguments: str) -> str:

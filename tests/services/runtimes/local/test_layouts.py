@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import hashlib
+import ipaddress
 import json
 import os
+import shutil
+import socket
 import stat
 from pathlib import Path
+from typing import Self
 
 import pytest
+from aiohttp import web
 
 from services.runtimes.base import Source
 from services.runtimes.local.builder import LocalBuilder
@@ -122,3 +128,59 @@ def seen(home: Ground) -> list[str]:
             if stat.S_ISREG(path.lstat().st_mode) and SECRET.encode() in path.read_bytes():
                 found.append(str(path))
     return found
+
+
+class Large:
+    """A server of Git LFS beside a git server: what it has, and who has asked.
+
+    By the name of this machine, since git-lfs takes no proxy, and so no way out of its sandbox, for what is called 127.0.0.1.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.asked = content, list[str]()
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await self._runner.setup()
+        name = socket.gethostname()
+        await web.TCPSite(self._runner, socket.gethostbyname(name), 0).start()
+        self.url = f"http://{name}:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        if request.method == "GET":
+            return web.Response(body=self.content)
+        objects = [
+            {**one, "actions": {"download": {"href": f"{self.url}/object"}}} for one in (await request.json())["objects"]
+        ]
+        return web.json_response({"transfer": "basic", "objects": objects}, content_type="application/vnd.git-lfs+json")
+
+
+def _named() -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(socket.gethostname())).is_loopback
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+@pytest.mark.skipif(not _named(), reason="this machine's own name does not lead to its loopback")
+async def test_large_files_come_through_the_egress_rule(home: Ground, repo: Repo, url: str) -> None:
+    content = os.urandom(4000)
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(content).hexdigest()}\nsize {len(content)}\n"
+    attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
+    async with Large(content) as large:
+        commit = repo.commit({".gitattributes": attributes, ".lfsconfig": f"[lfs]\n\turl = {large.url}\n", "big.bin": pointer})
+        built = await home.build(home.job(url, commit))
+        assert (tree(home, built) / "big.bin").read_bytes() == content
+        assert large.asked == ["/objects/batch", "/object"]
+        commit = repo.commit({".lfsconfig": "[lfs]\n\turl = http://169.254.169.254\n"})
+        refused = await home.build(home.job(url, commit))
+    reason = "Files could not be fetched from Git LFS: 169.254.169.254 is a link-local address, and those are never connected to."
+    assert refused.exit.reason == reason, refused.text
