@@ -144,6 +144,7 @@ class Attempt:
         content = self.directory / "content"
         return Making(
             self.workshop, self.directory, recipe, interpreter, self.log, self.job.handle, self._uid(), begin, content, self._left(),
+            cached=not self.job.no_cache,
         ).look()
 
     def _image(self, recipe: Recipe, environment: Environment, *, reused: bool) -> Exit:
@@ -245,7 +246,7 @@ def sweep(workshop: Workshop) -> None:
     for top in (workshop.paths.builds, workshop.paths.images, workshop.paths.servers):
         for trash in top.glob(".removed-*"):
             trees.remove(trash)
-    workshop.images.collect()
+    workshop.images.tidy()
     remove_left_groups()
     for directory in workshop.paths.builds.iterdir():
         age = time.time() - directory.stat().st_mtime

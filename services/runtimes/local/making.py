@@ -47,6 +47,7 @@ class Making:
     base: Environment | None = None  # what the environment begins as
     content: Path | None = None  # the repository; needed if the recipe reads it
     seconds: float = 0.0  # left for every step
+    cached: bool = True  # whether packages may come from what earlier builds have downloaded
 
     @property
     def key(self) -> str:
@@ -128,6 +129,7 @@ class Making:
             "plan": {name: getattr(self.recipe, name) for name in ("requirements", "constraints", "options", "flags")},
         }
         env_vars = {**index, "UV_CACHE_DIR": CACHE, "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", "UV_NO_CONFIG": "1"}
+        env_vars |= {} if self.cached else {"UV_NO_CACHE": "1"}
         return Step(
             name, Purpose.BUILD, ("step", "install"), uid, self._home(name), env / "venv", tuple(binds), env_vars, job,
             self.interpreter, seconds=self.seconds,
