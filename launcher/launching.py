@@ -216,7 +216,7 @@ class Launching:
         log.warning("image_vanished", image=row["image"], reason=error.sentence)
         wanted = Wanted(
             image=row["image"], provider=row["provider"], repo_url=row["repo_url"], commit=row["resolved_ref"],
-            subdir=row["subdir"] or "", environment=row["environment_source"])
+            subdir=row["subdir"] or "", environment=row["environment_source"], client=row["client"])
         values = {"attempt": row["attempt"] + 1, "rebuilt": True}
         settled = await settle(self._teller, Resolution(
             lease.claimed.id, lease.claimed.epoch, row["build_only"], wanted, values), Presence.NO)

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 RESOLVE = Work(
     name="launch", table="launch", where="c.state IN ('waiting', 'resolving')", share=shares.LAUNCH,
     columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options",
-             "subdir", "environment_link"),
+             "subdir", "environment_link", "client"),
 )
 BUILD = Work(
     name="build", table="build", share=shares.BUILD,
@@ -62,6 +62,7 @@ async def run(settings: Settings) -> None:
     async def close() -> None:
         preparing.cancel()
         await asyncio.gather(preparing, return_exceptions=True)
+        await resolving.aclose()
         for provider in providers.values():
             await provider.aclose()
 

@@ -17,7 +17,7 @@ from services.providers.layout import identity, source
 from services.runtimes.base import ImageStore, Presence
 from services.settings import BuildSettings, ProviderSettings
 from services.states import LaunchState
-from services.usecases.settle import Resolution, Settled, known, settle
+from services.usecases.settle import Resolution, Settled, Settling, known
 
 log = structlog.get_logger()
 _TRIES = 3
@@ -32,10 +32,15 @@ class Resolving:
         self, teller: Teller, providers: Mapping[str, Provider], images: ImageStore, builds: BuildSettings, settings: ProviderSettings,
     ) -> None:
         self._teller = teller
+        self._settling = Settling(teller)
         self._providers = providers
         self._images = images
         self._builds = builds
         self._banned = [re.compile(pattern, re.IGNORECASE) for pattern in settings.banned]
+
+    async def aclose(self) -> None:
+        """Wait for what is being written."""
+        await self._settling.aclose()
 
     async def work(self, lease: Lease) -> None:
         """Resolve one launch; whatever is wrong with it ends in `failed` with a sentence."""
@@ -105,7 +110,7 @@ class Resolving:
             launch=claimed.id, epoch=claimed.epoch, build_only=claimed.row["build_only"],
             wanted=Wanted(
                 image=image, provider=claimed.row["provider"], repo_url=resolved.repo_url, commit=resolved.ref,
-                ref=resolved.branch, rebuild=claimed.row["rebuild"], subdir=subdir, environment=kept,
+                ref=resolved.branch, client=claimed.row["client"], rebuild=claimed.row["rebuild"], subdir=subdir, environment=kept,
             ),
             values={
                 "resolved_ref": resolved.ref, "resolved_spec": resolved.spec, "ref_url": resolved.ref_url,
@@ -114,7 +119,7 @@ class Resolving:
         )
         for _ in range(_PATIENCE):
             presence = await self._presence(image)
-            settled = await settle(self._teller, found, presence)
+            settled = await self._settling.settle(found, presence)
             if settled is not Settled.AGAIN:
                 log.info("launch_moved", state="launching" if settled is Settled.FOUND else "building", ref=resolved.ref)
                 return

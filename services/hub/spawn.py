@@ -64,6 +64,7 @@ async def spawn(
 async def _steps(hub: Hub, name: str, options: UserOptions) -> AsyncGenerator[Progress, None]:
     """Everything that happens until a ready step; raises where there will be none."""
     await patiently(lambda: hub.create_user(name), hub.restart)
+    losses = hub.throttle.losses
     while True:
         started = await patiently(lambda: hub.start_server(name, options), hub.restart)
         if started is Started.READY:
@@ -72,7 +73,7 @@ async def _steps(hub: Hub, name: str, options: UserOptions) -> AsyncGenerator[Pr
         if started is Started.BUSY:
             await asyncio.sleep(0.2)
             continue
-        async with aclosing(follow(hub, name)) as steps:
+        async with aclosing(follow(hub, name, losses)) as steps:
             async for step in steps:
                 if step.failed:
                     raise failure_of(step)
@@ -80,14 +81,15 @@ async def _steps(hub: Hub, name: str, options: UserOptions) -> AsyncGenerator[Pr
         return
 
 
-async def follow(hub: Hub, name: str) -> AsyncGenerator[Progress, None]:
+async def follow(hub: Hub, name: str, losses: int | None = None) -> AsyncGenerator[Progress, None]:
     """The progress of a starting server up to the step that is ready or failed, whatever happens to the stream.
 
     A cut stream is opened again, without repeating what was seen, as long as the hub says that the server starts.
-    `Unreachable` if the hub stays away or has forgotten the server over a restart, `LaunchFailed` if the server is gone.
+    `Unreachable` if the hub stays away or has forgotten the server over a restart, `LaunchFailed` if the server is gone. `losses`
+    is what the throttle had counted before the start.
     """
     seen: set[Progress] = set()
-    again = cut = False
+    losses, again = hub.throttle.losses if losses is None else losses, False
     while True:
         try:
             async with aclosing(hub.progress(name)) as steps:
@@ -99,13 +101,13 @@ async def follow(hub: Hub, name: str) -> AsyncGenerator[Progress, None]:
                     if step.ready or step.failed:
                         return
         except Unreachable:
-            cut = True
+            pass  # whether the hub is away, the next question shows
         again = True
         user = await patiently(lambda: hub.user(name), hub.restart)
         if user is None or user.server is None:
             if (failed := await patiently(lambda: hub.why(name), hub.restart)) is not None:
                 raise failed
-            if cut:
+            if hub.throttle.losses != losses:
                 raise Unreachable("JupyterHub was away and has forgotten the server that it was starting.")
             raise LaunchFailed("The server was gone before it was ready.", retryable=True)
         if user.server.ready:

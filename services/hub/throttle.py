@@ -30,6 +30,7 @@ class Throttle:
         self._ceiling = float(most)
         self._quiet_until = 0.0  # trouble before then belongs to what has been counted
         self.latency = 0.0  # seconds, weighted mean
+        self.losses = 0  # answers that did not come, ever
 
     def room(self) -> int:
         """How many launches may be under way now; 0 while the hub is away or wants to be left alone."""
@@ -52,6 +53,7 @@ class Throttle:
 
     def lost(self, reason: str) -> None:
         """There was no answer, or one that says that the hub itself is in trouble."""
+        self.losses += 1
         self.breaker.failed(reason)
         self._trouble(0.5)
         if self.breaker.state().state == "open":

@@ -35,6 +35,7 @@ class Wanted:
     options: Mapping[str, Any] | None = None
     subdir: str = ""
     environment: Mapping[str, str] | None = None  # the fields of `runtimes.base.Source`
+    client: str = ""  # whose launch it is, for fair shares
 
 
 _JOIN = sa.text("""
@@ -42,12 +43,12 @@ _JOIN = sa.text("""
     WHERE image = :image AND state IN ('queued', 'fetching', 'building', 'pushing') AND target <> 'ending' RETURNING id
 """)
 _MAKE = sa.text("""
-    INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options, subdir, environment_source)
+    INSERT INTO build (id, image, generation, no_cache, provider, repo_url, commit, ref, options, subdir, environment_source, client)
     SELECT :id, :image, coalesce(max(generation), 0) + 1, :no_cache, :provider, :repo_url, :commit, :ref, CAST(:options AS jsonb),
-      :subdir, CAST(:environment AS jsonb)
+      :subdir, CAST(:environment AS jsonb), :client
     FROM build WHERE image = :image
     ON CONFLICT DO NOTHING RETURNING id
-""").bindparams(sa.bindparam("subdir", type_=sa.Text), sa.bindparam("environment", type_=sa.Text))
+""").bindparams(sa.bindparam("subdir", type_=sa.Text), sa.bindparam("environment", type_=sa.Text), sa.bindparam("client", type_=sa.Text))
 
 
 async def join(conn: AsyncConnection, wanted: Wanted) -> str | None:
@@ -62,7 +63,7 @@ async def join(conn: AsyncConnection, wanted: Wanted) -> str | None:
                 "id": new_id(), "image": wanted.image, "no_cache": wanted.rebuild, "provider": wanted.provider,
                 "repo_url": wanted.repo_url, "commit": wanted.commit, "ref": wanted.ref,
                 "options": json.dumps(dict(wanted.options or {})), "subdir": wanted.subdir or None,
-                "environment": json.dumps(dict(wanted.environment)) if wanted.environment else None,
+                "environment": json.dumps(dict(wanted.environment)) if wanted.environment else None, "client": wanted.client or None,
             })
         if found is not None:
             return str(found)

@@ -28,7 +28,9 @@ class Share:
     provider: str = "c.provider"
 
 
-LAUNCH = Share("c.client", "c.provider || '/' || c.repo")
+# Whoever has one address of IPv6 has a network full of them.
+LAUNCH = Share(
+    "CASE WHEN position(':' IN c.client) > 0 THEN coalesce(c.network, c.client) ELSE c.client END", "c.provider || '/' || c.repo")
 BUILD = Share("coalesce(c.client, '')", "c.provider || '/' || c.repo_url")
 
 

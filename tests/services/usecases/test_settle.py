@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from services.runtimes.base import Presence
 from services.settings import Settings
 from services.states import BuildState, LaunchState
 from services.usecases.change import end_build, end_launch
-from services.usecases.settle import Resolution, Settled, known, settle
+from services.usecases.settle import Resolution, Settled, Settling, known, settle
 from tests.services.lifecycle.test_moves import insert
 
 
@@ -70,6 +71,18 @@ async def test_thirty_launches_at_once_make_one_build(teller: Teller) -> None:
     await end(teller, build, BuildState.BUILT)
     assert {row.state for row in await rows(teller, "SELECT state FROM launch")} == {"launching"}
     assert await known(teller, "i:1")
+
+
+async def test_many_are_settled_together_and_one_that_was_lost_harms_no_other(teller: Teller) -> None:
+    settling = Settling(teller)
+    wanted = [await resolving(teller) for _ in range(12)]
+    other = replace(await resolving(teller), wanted=replace(wanted[0].wanted, image="other:1"))
+    await rows(teller, "UPDATE launch SET epoch = 7 WHERE id = ANY(CAST(:ids AS text[]))", ids=[wanted[3].launch, other.launch])
+    found = await asyncio.gather(*[settling.settle(one, Presence.NO) for one in [*wanted, other]], return_exceptions=True)
+    assert [type(one) for one in found if not isinstance(one, Settled)] == [LeaseLost, LeaseLost]
+    assert found.count(Settled.JOINED) == 11
+    await only_build(teller)  # none was made for the one that was lost
+    await settling.aclose()
 
 
 async def test_a_launch_that_looked_too_early_looks_again(teller: Teller) -> None:
