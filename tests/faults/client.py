@@ -52,7 +52,7 @@ class Story:
                 self.line = self._step = 0
             elif log_line != self.line:
                 self._complain(f"{body['kind']} names line {log_line} after {self.line}")
-            if self.end:
+            if self.end and body["kind"] != "ending":
                 self._complain(f"{body['kind']} after {self.end}")
             if body["kind"] in ENDS:
                 self.end, self.ready = body["kind"], time.monotonic() - self.begun

@@ -41,6 +41,7 @@ class Faults:
         }
         if place.disk is not None:
             self._table["fill"] = (2, self._fill, ("disk",))
+        self._table = {kind: entry for kind, entry in self._table.items() if entry[2]}  # without doors nobody can break them
 
     async def pause(self, least: float, most: float) -> None:
         """Wait a moment that the seed decides."""

@@ -1,4 +1,4 @@
-"""Half a minute of everything that can die, with one seed. `./dockyard bench faults` does the same for longer."""
+"""Some seconds of everything that can die, with one seed. `./dockyard bench faults` does the same for longer."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_grou
 
 async def test_whatever_dies_every_launch_ends_and_nothing_is_left(short: Path) -> None:
     async with site(short) as found:
-        outcome = await Driver(found, 1, clients=4).run(25)
+        outcome = await Driver(found, 1, clients=4).run(12)
         assert outcome.wrong == [], found.logs()
-    assert outcome.faults.total() > 3
-    assert outcome.ends["ready"] > 10
+    assert outcome.faults.total() > 1
+    assert outcome.ends["ready"] > 5
