@@ -3,7 +3,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const base = window.pageConfig.baseUrl;
-  const parts = ["provider", "repo", "ref", "path"];
+  const parts = ["provider", "repo", "ref", "path", "subdir", "environment"];
   let found = null; // what the server made of the last input
   let asked = 0; // only the newest answer counts
   let timer = 0;
@@ -15,6 +15,7 @@
     found = answer;
     at("found").hidden = false;
     if (fill) for (const part of parts) at(part).value = answer[part];
+    if (answer.subdir || answer.environment) at("subdir").closest("details").open = true;
     at("share-link").value = answer.page;
     at("share-md").value = answer.badges.markdown;
     at("share-rst").value = answer.badges.rst;

@@ -80,3 +80,15 @@ def test_ids_are_random_and_servers_derived() -> None:
 def test_many_launches_of_one_repository_get_many_users() -> None:
     url = "https://github.com/o/r"
     assert len({names.user_name(url, f"{n:032x}", 1) for n in range(20_000)}) == 20_000
+
+
+def test_what_is_apart_is_part_of_the_name_and_without_it_the_name_is_binderhubs() -> None:
+    plain = names.image_name("p/r2d-", "a-b", "1" * 40)
+    assert names.image_name("p/r2d-", "a-b", "1" * 40, subdir="", environment="") == plain
+    asked = [("x", ""), ("", "x"), ("x/y", ""), ("x", "y@1"), ("x", "y@2"), ("X", ""), ('x", "', "")]
+    found = [names.image_name("p/r2d-", "a-b", "1" * 40, subdir=subdir, environment=environment) for subdir, environment in asked]
+    assert len({plain, *found}) == len(found) + 1
+    # A slug ends with a hash of six digits, and nothing that a link can say makes it end like one of these.
+    assert {len(name.partition(":")[0].rpartition("-")[2]) for name in found} == {20}
+    long = names.image_name("p/r2d-", "x" * 400, "1" * 40, subdir="x")
+    assert len(long.partition(":")[0]) <= 255
