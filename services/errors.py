@@ -11,8 +11,11 @@
     │   └── RateLimited               503  the other side refuses for now
     ├── NotFound                      404  no such launch, build or server
     ├── Refused                       403  the caller may not do this
-    │   └── TokenNeeded               403  a launch needs a build token here
+    │   ├── TokenNeeded               403  a launch needs a build token here
+    │   └── BannedNetwork             403  clients of this network may not launch
+    ├── KeyReused                     422  an idempotency key came with another request than before
     ├── Overloaded                    429  a limit is reached; carries the seconds to wait
+    ├── Paused                        503  an administrator has stopped the accepting of launches
     ├── BuildFailed                   the build ended without an image
     ├── LaunchFailed                  the hub could not start the server
     │   └── ImageVanished             the image was there and is gone
@@ -77,11 +80,15 @@ class Forbidden(DockyardError):
 
 
 class Unreachable(DockyardError):
-    """The other side does not answer; trying again later may help."""
+    """The other side does not answer; trying again later may help. `away` is False where it answers, but nothing of use."""
 
     status = 502
     code = "unreachable"
     retryable = True
+
+    def __init__(self, sentence: str, *, away: bool = True) -> None:
+        super().__init__(sentence)
+        self.away = away
 
 
 class RateLimited(Unreachable):
@@ -111,11 +118,37 @@ class TokenNeeded(Refused):
     code = "build_token"
 
 
+class BannedNetwork(Refused):
+    """Clients of this network may not launch."""
+
+    code = "banned_network"
+
+
+class KeyReused(DockyardError):
+    """An idempotency key came with another request than the one that it stands for."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 class Overloaded(DockyardError):
-    """A limit is reached; `retry_after` is in seconds."""
+    """A limit is reached; `retry_after` is in seconds, `limit` is the setting that was hit, where it is one."""
 
     status = 429
     code = "overloaded"
+    retryable = True
+
+    def __init__(self, sentence: str, retry_after: int, limit: str = "") -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+        self.limit = limit
+
+
+class Paused(DockyardError):
+    """An administrator has stopped the accepting of launches; `retry_after` is in seconds."""
+
+    status = 503
+    code = "paused"
     retryable = True
 
     def __init__(self, sentence: str, retry_after: int) -> None:

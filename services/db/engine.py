@@ -7,6 +7,7 @@ ORM session is used: the hot path's cost is Python's, and Core in batches costs 
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.errors import Unreachable
+from services.observe.breakers import Breaker
 from services.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -58,6 +60,9 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, *, application: str = "dockyard", patience: float = _PATIENCE) -> None:
         self._wait = settings.wait
+        self._most_waiting = settings.waiting
+        self._waiting = 0
+        self.breaker = Breaker("Database", threshold=3, longest=1.0, patience=2.0)
         self.engine: AsyncEngine = create_async_engine(
             settings.url.get_secret_value(),
             pool_size=settings.pool,
@@ -74,21 +79,53 @@ class Database:
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit; repeated after a conflict or a lost connection.
 
-        Raises `DatabaseGone` when the database stays away for longer than `database.wait` seconds.
+        Raises `DatabaseGone` when the database stays away for longer than `database.wait` seconds, and at once where too many
+        wait for it already. Of all who wait one asks now and then whether it is back.
         """
         deadline = time.monotonic() + self._wait
-        pause = 0.05
-        while True:
-            try:
-                async with self.engine.begin() as conn:
-                    return await work(conn)
-            except _TROUBLE as error:
-                if sqlstate(error) not in _CONFLICT and not _gone(error):
-                    raise
-                if time.monotonic() + pause > deadline:
-                    raise DatabaseGone("The database does not answer. Nothing is lost; try again in a minute.") from error
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
+        pause, waiting = 0.05, False
+        try:
+            while True:
+                wait = self.breaker.wait()
+                if not wait:
+                    try:
+                        async with self.engine.begin() as conn:
+                            result = await work(conn)
+                        self.breaker.succeeded()
+                        return result
+                    except _TROUBLE as error:
+                        wait = self._trouble(error, pause)
+                        cause: BaseException | None = error
+                    except asyncio.CancelledError:
+                        self.breaker.abandoned()
+                        raise
+                    except BaseException:
+                        self.breaker.succeeded()
+                        raise
+                    pause = min(pause * 2, 1.0)
+                else:
+                    cause = None
+                if time.monotonic() + wait > deadline:
+                    raise DatabaseGone("The database does not answer. Nothing is lost; try again in a minute.") from cause
+                if not waiting:
+                    if self._waiting >= self._most_waiting:
+                        raise DatabaseGone("The database does not answer, and many wait for it already. Try again in a minute.") from cause
+                    waiting = True
+                    self._waiting += 1
+                await asyncio.sleep(wait)
+        finally:
+            self._waiting -= waiting
+
+    def _trouble(self, error: BaseException, pause: float) -> float:
+        """Seconds to wait after an error, which is raised again where waiting is of no use."""
+        if sqlstate(error) in _CONFLICT:
+            self.breaker.succeeded()
+        elif _gone(error):
+            self.breaker.failed("The database does not answer.")
+        else:
+            self.breaker.succeeded()
+            raise error
+        return pause * random.uniform(0.7, 1.3)  # noqa: S311 - to spread, not to hide
 
     async def rows(self, statement: sa.Executable, parameters: dict[str, Any] | None = None) -> list[sa.Row[Any]]:
         """All rows of one statement, committed."""

@@ -20,7 +20,9 @@ from services.egress.addresses import literal
 from services.egress.resolve import normal_host
 from services.egress.rule import Rule
 from services.errors import ForbiddenAddress, Unreachable
+from services.observe.breakers import PerHost
 
+_FAILS = frozenset({500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SECRET = frozenset({"authorization", "private-token"})
 
@@ -51,6 +53,7 @@ class Fetcher:
         self._timeout = timeout
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
+        self._breakers = PerHost("Forge")
 
     async def get(
         self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = 5, body: bool = True
@@ -61,7 +64,14 @@ class Fetcher:
         behind a redirect, and `Unreachable` when there is no answer within the timeout, too long a one, or
         redirects without end.
         """
-        here, sent = _parsed(url), dict(headers or {})
+        here = _parsed(url)
+        breaker = self._breakers.of(here.host or "")
+        answer = await breaker.ask(lambda: self._get(here, dict(headers or {}), redirects, body=body), lambda error: error.away)
+        if answer.status in _FAILS:
+            breaker.failed(f"{here.host} answers with an error of its own ({answer.status}).")
+        return answer
+
+    async def _get(self, here: URL, sent: dict[str, str], redirects: int, *, body: bool) -> Answer:
         try:
             async with asyncio.timeout(self._timeout):
                 for _ in range(redirects + 1):
@@ -76,14 +86,23 @@ class Fetcher:
             raise Unreachable(
                 f"{here.host} did not answer within {self._timeout:g} s; try again later."
             ) from error
-        raise Unreachable(f"{here.host} redirects without end; check the link.")
+        raise Unreachable(f"{here.host} redirects without end; check the link.", away=False)
+
+    async def post(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """POST nothing to `url`, which follows no redirect. Raises as `get`."""
+        here = _parsed(url)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._once(here, dict(headers or {}), body=True, method="POST")
+        except TimeoutError as error:
+            raise Unreachable(f"{here.host} did not answer within {self._timeout:g} s; try again later.") from error
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _once(self, url: URL, headers: Mapping[str, str], *, body: bool) -> Answer:
+    async def _once(self, url: URL, headers: Mapping[str, str], *, body: bool, method: str = "GET") -> Answer:
         # An address written out never comes to the resolver, so it is checked here.
         if literal(normal_host(url.host or "")) is not None:
             await self._rule.check(url.host or "", url.port or 0)
@@ -94,7 +113,7 @@ class Fetcher:
                 timeout=aiohttp.ClientTimeout(total=None),
             )
         try:
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            async with self._session.request(method, url, headers=headers, allow_redirects=False) as response:
                 content = await self._read(response) if body else b""
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(str(url), response.status, names, content)
@@ -114,7 +133,7 @@ class Fetcher:
             parts.append(part)
             size += len(part)
             if size > self._limit:
-                raise Unreachable(f"{response.url.host} answers more than {self._limit >> 20} MiB; that is too much.")
+                raise Unreachable(f"{response.url.host} answers more than {self._limit >> 20} MiB; that is too much.", away=False)
         return b"".join(parts)
 
 

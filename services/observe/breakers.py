@@ -12,12 +12,17 @@ import random
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+from services.errors import DockyardError, Unreachable
+
+T = TypeVar("T")
 
 _THRESHOLD = 5  # failures in a row until it opens
 _FIRST, _LONGEST = 1.0, 15.0  # seconds of the first and of the longest pause
-_PROBE = 20.0  # seconds after which a try that nobody has told the end of is thought lost
+_PROBE = 20.0  # seconds
 _CALM = 30.0  # seconds without trouble after which the next pause is a first one again
 _MOST_HOSTS = 256
 
@@ -46,11 +51,14 @@ class Breaker:
     """One dependency of this process. `now` gives seconds of a steady clock."""
 
     def __init__(
-        self, name: str, *, threshold: int = _THRESHOLD, longest: float = _LONGEST, now: Callable[[], float] = time.monotonic,
+        self, name: str, *, threshold: int = _THRESHOLD, longest: float = _LONGEST, patience: float = _PROBE,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`patience`: seconds after which a try that nobody has told the end of is thought lost."""
         self.name = name
         self._threshold = threshold
         self._longest = longest
+        self._tried_for = patience
         self._now = now
         self._failures = 0
         self._opened = 0
@@ -72,10 +80,31 @@ class Breaker:
             return 0.0
         if now < self._until:
             return self._until - now
-        if self._probe is not None and now - self._probe < _PROBE:
+        if self._probe is not None and now - self._probe < self._tried_for:
             return _FIRST
         self._probe = now
         return 0.0
+
+    async def ask(self, call: Callable[[], Awaitable[T]], counts: Callable[[Unreachable], bool] = lambda _: True) -> T:
+        """What `call` gives; `Unreachable` at once while it is open. `counts` tells which `Unreachable` says that it is away."""
+        if wait := self.wait():
+            raise Unreachable(f"{self._reason or f'{self.name} does not answer.'} It is asked again in {max(wait, 1.0):.0f} s.")
+        try:
+            result = await call()
+        except Unreachable as error:
+            if counts(error):
+                self.failed(error.sentence)
+            else:
+                self.succeeded()
+            raise
+        except DockyardError:
+            self.succeeded()
+            raise
+        except BaseException:
+            self.abandoned()
+            raise
+        self.succeeded()
+        return result
 
     def succeeded(self) -> None:
         """It has answered."""

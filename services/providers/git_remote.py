@@ -7,10 +7,12 @@ ls-remote`'s patterns nothing matches by the end of its name only.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from services.egress import Fetcher, Rule
 from services.egress.logins import Login
-from services.errors import DockyardError, Unreachable, Unresolved
+from services.errors import DockyardError, RateLimited, Unreachable, Unresolved
+from services.observe.breakers import PerHost
 from services.providers.cache import Shared
 from services.providers.grammar import GitUrl, git_url, looks_abbreviated
 from services.providers.ls_remote import Moved, Refs, ls_remote
@@ -38,6 +40,7 @@ class GitRemote:
         self._rule, self._login = rule, login
         self._timeout = timeout
         self._fetcher = Fetcher(rule, timeout=timeout)
+        self._breakers = PerHost("Forge")
         self._shared: Shared[tuple[str, str], Tip] = Shared()
 
     async def tip(self, url: GitUrl, ref: str) -> Tip:
@@ -79,7 +82,8 @@ class GitRemote:
         for _ in range(_HOPS):
             addresses = await self._rule.check(url.host, url.port)
             try:
-                return await ls_remote(url, patterns, addresses, self._timeout, self._login(url.at(url.host)))
+                return await self._breakers.of(url.host).ask(partial(
+                    ls_remote, url, patterns, addresses, self._timeout, self._login(url.at(url.host))), _says_away)
             except Moved:
                 url = await self._moved(url)
         raise Unreachable(f"{url.host} redirects without end; check the link.")
@@ -110,6 +114,10 @@ class GitRemote:
         if ref == "HEAD":
             return f"The repository at {url.text} has no default branch; name one of its branches: {shown}."
         return f'There is no branch or tag "{ref}" at {url.text}; its branches are {shown}.'
+
+
+def _says_away(error: Unreachable) -> bool:
+    return error.away and not isinstance(error, RateLimited)
 
 
 def candidates(ref: str) -> list[str]:

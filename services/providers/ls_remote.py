@@ -170,7 +170,7 @@ async def _read(stream: asyncio.StreamReader, limit: int, *, strict: bool) -> st
     while part := await stream.read(65536):
         kept += part[: limit + 1 - len(kept)]
         if strict and len(kept) > limit:
-            raise Unreachable("The repository has more branches and tags than can be read; name a commit by its full id.")
+            raise Unreachable("The repository has more branches and tags than can be read; name a commit by its full id.", away=False)
     return kept.decode(errors="replace")
 
 

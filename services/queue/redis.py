@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from services.observe.breakers import Breaker
 from services.settings import RedisSettings
 
 _SILENCE = 6.0  # seconds without a message or an answer to a ping after which a subscription is made anew
@@ -27,6 +28,7 @@ class Redis:
         self.prefix = settings.prefix
         self.ok = True
         self._not_before = 0.0
+        self.breaker = Breaker("Valkey", threshold=2, longest=_PAUSE)  # shown only; what decides is the pause
         url = settings.url.get_secret_value()
         pool = aioredis.BlockingConnectionPool.from_url(
             url, max_connections=8, timeout=1, socket_timeout=3, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0),
@@ -50,8 +52,10 @@ class Redis:
         except (RedisError, OSError, TimeoutError):
             self.ok = False
             self._not_before = time.monotonic() + _PAUSE
+            self.breaker.failed("Valkey does not answer; everything goes on, up to a second slower.")
             return None
         self.ok = True
+        self.breaker.succeeded()
         return list(answer)
 
     async def messages(self, channel: str) -> AsyncIterator[bytes | None]:

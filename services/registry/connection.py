@@ -13,7 +13,8 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from services.errors import Misconfigured, RateLimited, Unreachable
+from services.errors import DockyardError, Misconfigured, RateLimited, Unreachable
+from services.observe.breakers import Breaker
 from services.registry.credentials import Credentials, find
 from services.registry.tokens import Challenge, Tokens
 from services.settings import RegistrySettings
@@ -35,6 +36,7 @@ class Connection:
         self._credentials: Credentials | None = None
         self._challenge = Challenge("")
         self._session: aiohttp.ClientSession | None = None
+        self._breaker = Breaker(f"Registry {self.host}")
 
     async def close(self) -> None:
         """Close all connections; a later request opens new ones."""
@@ -63,6 +65,29 @@ class Connection:
         `scopes` are what a token must allow, such as `repository:name:pull`. A body that is streamed is a function that
         begins the stream anew. An upload is also waited for longer than an answer.
         """
+        if wait := self._breaker.wait():
+            raise Unreachable(f"{self._breaker.state().reason} It is asked again in {max(wait, 1.0):.0f} s.")
+        try:
+            async with self._request(method, path, scopes, headers=headers, body=body) as response:
+                self._breaker.succeeded()
+                yield response
+        except RateLimited:
+            self._breaker.succeeded()
+            raise
+        except Unreachable as error:
+            self._breaker.failed(error.sentence)
+            raise
+        except DockyardError:
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, scopes: tuple[str, ...], *, headers: Mapping[str, str] | None = None, body: Body = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = urljoin(self.base + "/", path)
         ours = urlsplit(url).netloc == self.host  # credentials go nowhere else
         if self._credentials is None:

@@ -14,7 +14,8 @@ class DatabaseSettings(Group):
     group: ClassVar[str] = "database"
     url: SecretStr = Field(SecretStr(""), description="SQLAlchemy address, such as postgresql+asyncpg://user:pw@host/db; a unix socket as ?host=DIR. Empty: the embedded server of `up`.")
     pool: int = Field(8, ge=1, le=200, description="Connections per process.")
-    wait: float = Field(30.0, gt=0, description="Seconds a request waits for the database to come back before it fails.")
+    wait: float = Field(45.0, gt=0, description="Seconds a request waits for the database to come back before it fails.")
+    waiting: int = Field(1000, ge=1, description="Requests of one process that wait for the database at a time; more fail at once.")
 
 
 class RedisSettings(Group):
@@ -68,12 +69,24 @@ class FrontSettings(Group):
 
 
 class LimitSettings(Group):
-    """Bounds that refuse with a reason and a true time to retry."""
+    """Bounds that refuse with a reason and a true time to retry. Unset ones are off where only this machine reaches the front door, and have the values said here where others do."""
 
     group: ClassVar[str] = "limits"
     open_per_client: int = Field(512, ge=0, description="Launches not yet ready per client address; 0: no limit.")
+    open_per_network: int | None = Field(None, ge=0, description="The same per network. Unset: 1024 where others reach the front door.")
     open_total: int = Field(2000, ge=0, description="Launches not yet ready in all; 0: no limit.")
-    servers_total: int = Field(0, ge=0, description="Running servers in all; 0: no limit.")
+    servers_per_client: int | None = Field(None, ge=0, description="Launches under way and servers per client address. Unset: 600 where others reach the front door.")
+    servers_per_network: int | None = Field(None, ge=0, description="The same per network. Unset: 1200 where others reach the front door.")
+    servers_per_repository: int | None = Field(None, ge=0, description="The same per repository, whichever way links take to it. Unset: 600 where others reach the front door.")
+    servers_total: int = Field(0, ge=0, description="Running servers in all; 0: no limit. Launches past it wait for a place.")
+    quotas: dict[str, int] = Field(default_factory=dict, description="Other numbers than servers_per_repository for repositories that a regular expression matches, as providers.banned does; the first wins. BinderHub's high_quota_specs and spec_config.")
+    launches_per_minute: int | None = Field(None, ge=0, description="Launches that a client address begins in a minute. Unset: 600 where others reach the front door. Build tokens of our pages and the admin are exempt, here and in the next three.")
+    launches_per_hour: int | None = Field(None, ge=0, description="The same in an hour. Unset: 2400 where others reach the front door.")
+    network_launches_per_minute: int | None = Field(None, ge=0, description="Launches that a network begins in a minute. Unset: 1200 where others reach the front door.")
+    network_launches_per_hour: int | None = Field(None, ge=0, description="The same in an hour. Unset: 4800 where others reach the front door.")
+    ipv4_network: int = Field(24, ge=0, le=32, description="Bits of an IPv4 address that make its network.")
+    ipv6_network: int = Field(64, ge=0, le=128, description="Bits of an IPv6 address that make its network.")
+    banned_networks: dict[str, str] = Field(default_factory=dict, description="Networks that may not launch, each with the name that they are told, as BinderHub's ban_networks.")
     streams: int = Field(15000, ge=1, description="Open event streams per api process.")
 
 

@@ -21,6 +21,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from services.errors import ImageVanished, Unreachable
+from services.observe.breakers import Breaker
 from services.runtimes.docker.containers import Container, Order, container_of
 from services.runtimes.docker.streams import archive_of, first_member, leave, pumped
 
@@ -35,6 +36,7 @@ class Engine:
         self._host = host
         self._client: Any = None
         self._lock = threading.Lock()
+        self._breaker = Breaker("Docker engine")
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 
     def _api(self) -> Any:
@@ -55,7 +57,13 @@ class Engine:
             except _LOST as error:
                 raise _unreachable(error) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, blocking)
+        loop = asyncio.get_running_loop()
+        try:
+            return await self._breaker.ask(
+                lambda: loop.run_in_executor(self._pool, blocking), lambda error: not isinstance(error.__cause__, docker.errors.APIError))
+        except docker.errors.NotFound:
+            self._breaker.succeeded()
+            raise
 
     async def _unless(self, statuses: tuple[int, ...], work: Callable[[Any], object]) -> None:
         """Do something that may be done already: an answer with one of these statuses is none."""

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from services.errors import DockyardError, Misconfigured
+from services.observe.breakers import Breaker
 from services.runtimes.kubernetes.errors import Absent, ClusterAway, ClusterRefused, Expired, Rejected, Taken
 from services.runtimes.kubernetes.objects import Object
 from services.settings import KubernetesSettings
@@ -42,6 +43,7 @@ class Cluster:
         self._settings = settings
         self._client: client.ApiClient | None = None
         self._opening = asyncio.Lock()
+        self._breaker = Breaker("Kubernetes API")  # shown only: who calls waits patiently as it is
 
     @property
     def namespace(self) -> str:
@@ -68,8 +70,16 @@ class Cluster:
             finally:
                 response.release()
         except _LOST as error:
-            raise _away(error) from error
-        return _answer(response, raw)
+            away = _away(error)
+            self._breaker.failed(away.sentence)
+            raise away from error
+        try:
+            answer = _answer(response, raw)
+        except ClusterAway as error:
+            self._breaker.failed(error.sentence)
+            raise
+        self._breaker.succeeded()
+        return answer
 
     async def items(self, path: str, selector: str = "") -> tuple[list[Object], str]:
         """All objects of a list, page by page, and the version to watch from."""

@@ -25,7 +25,7 @@ async def test_a_subscription_that_has_gone_silent_is_made_anew(settings: Settin
             assert await anext(messages) is None
             await direct.pipeline(("PUBLISH", channel, "one"))
             assert await anext(messages) == b"one"
-            proxy.silence()
+            proxy.half_open()
             async with asyncio.timeout(60):
                 assert await anext(messages) is None  # subscribed again
             await direct.pipeline(("PUBLISH", channel, "two"))
