@@ -19,7 +19,8 @@ Row = TypeVar("Row", Launch, Build, Server)
 _ID = re.compile(r"[0-9a-f]{32}")
 _STOPPED = {
     "idle": "The server was stopped because nobody used it.", "max-age": "The server was stopped because its time was over.",
-    "user": "The server was stopped on request.", "lost": "The server is gone.",
+    "user": "The server was stopped on request.", "lost": "The server is gone.", "unopened": "The server was stopped because nobody opened it.",
+    "abandoned": "It was cancelled because nobody watched it any more.",
 }
 _LAUNCH = ("id", "state", "target", "provider", "spec", "repo", "created_at", "ref", "resolved_ref", "ref_url", "repo_url",
            "image", "build", "attempt", "build_only")

@@ -17,6 +17,7 @@ import json
 import signal
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -54,6 +55,7 @@ class Hub:
     counts: Counter[str] = field(default_factory=Counter)
     state: Path | None = None  # where it is remembered
     links: set[asyncio.Transport] = field(default_factory=set)
+    told: dict[str, dict[str, str]] = field(default_factory=dict)  # of a user: `created` and `last_activity`, where they are not long ago
 
     def cut(self) -> None:
         """End every connection."""
@@ -98,17 +100,17 @@ class Hub:
 
     def model(self, user: str, now: float) -> dict[str, object]:
         """A user as JupyterHub shows it."""
-        servers = {}
+        servers, told = {}, {"created": _STARTED, "last_activity": _STARTED, **self.told.get(user, {})}
         for name, ready_at in self.users[user].items():
             ready = ready_at is not None and now >= ready_at
             servers[name] = {
                 "name": name, "ready": ready, "stopped": False, "pending": None if ready else "spawn",
-                "url": self.url(user, name), "started": _STARTED, "last_activity": _STARTED,
+                "url": self.url(user, name), "started": _STARTED, "last_activity": told["last_activity"],
                 "progress_url": f"/hub/api/users/{user}/server/progress", "user_options": {},
             }
         return {
-            "name": user, "kind": "user", "admin": False, "roles": ["user"], "groups": [], "created": _STARTED,
-            "last_activity": _STARTED, "pending": None, "server": self.url(user, "") if "" in servers else None,
+            "name": user, "kind": "user", "admin": False, "roles": ["user"], "groups": [], "created": told["created"],
+            "last_activity": told["last_activity"], "pending": None, "server": self.url(user, "") if "" in servers else None,
             "servers": servers,
         }
 
@@ -190,6 +192,10 @@ class Connection(asyncio.Protocol):
                 self._send(200, {"version": "6.1.1"})
             case "GET", ["counts"]:
                 self._send(200, dict(hub.counts))
+            case "GET", ["proxy"]:
+                self._send(200, {hub.url(user, ""): {"target": "http://x"} for user, servers in hub.users.items() if "" in servers})
+            case "POST", ["proxy"]:
+                self._send(200)
             case "GET", ["users"]:
                 self._send(200, hub.page(query, now))
             case "POST", ["users", _]:
@@ -197,12 +203,14 @@ class Connection(asyncio.Protocol):
                     self._send(409, {"status": 409, "message": f"User {user} already exists"})
                 else:
                     hub.users[user] = {}
+                    hub.told[user] = {"created": datetime.now(UTC).isoformat()}
                     hub.remember()
                     self._send(201, {"name": user, "kind": "user", "admin": False, "servers": {}})
             case "GET", ["users", _] if user in hub.users:
                 self._send(200, hub.model(user, now))
             case "DELETE", ["users", _] if user in hub.users:
                 del hub.users[user]
+                hub.told.pop(user, None)
                 hub.remember()
                 self._send(204)
             case "POST", ["users", _, "server" | "servers"] | ["users", _, "servers", _]:

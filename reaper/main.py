@@ -5,43 +5,27 @@ A sweep that has just run says so in its row, so it does not matter how many rea
 """
 
 import asyncio
-import contextlib
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 from celery import Celery
 from celery.beat import EmbeddedService, Scheduler
 
-from reaper.builds import Builds
-from reaper.expiry import expire
+from reaper.deeds import Deeds
 from reaper.outlets import Outlet, OutletNumbers
-from reaper.servers import Servers
-from reaper.sweeps import Findings, Sweeps
+from reaper.sweeps import Sweeps
+from reaper.table import OF_THE_HUB, SLOW, periods, table
 from services.events.sinks import make_sinks
-from services.hub.client import Hub
-from services.lifecycle import Process, dependencies
+from services.lifecycle import Process
 from services.lifecycle.process import configured
 from services.queue import HOUSEKEEPING, Consumer
 from services.queue.app import TASKS
-from services.registry.client import Registry
-from services.runtimes import make_runtime
-from services.settings import ReaperSettings, Settings
+from services.settings import Settings
 
 log = structlog.get_logger()
-_OF_THE_HUB = ("cull", "servers")
-_ENGINES = {"docker": "Docker engine", "kubernetes": "Kubernetes"}
-
-
-def periods(settings: ReaperSettings) -> dict[str, float]:
-    """Seconds between two runs of each sweep."""
-    return {
-        "nudge": min(5.0, settings.every), "cull": settings.every, "servers": settings.every, "builds": settings.every,
-        "dependencies": settings.every, "expire": max(settings.every, 600.0),
-    }
-
 
 def _beat(app: Celery, every: dict[str, float]) -> EmbeddedService:
     """Celery's beat in a thread of this process."""
@@ -58,29 +42,10 @@ def _beat(app: Celery, every: dict[str, float]) -> EmbeddedService:
 async def run(settings: Settings) -> None:
     """Sweep until told to stop."""
     process = Process(settings, "reaper")
-    runtime = make_runtime(settings)
     every = periods(settings.reaper)
     loop = asyncio.get_running_loop()
-    async with Hub(settings.hub) as hub, contextlib.AsyncExitStack() as closing:
-        servers = Servers(process.teller, hub, runtime.spawning, settings.reaper, exclusive=settings.hub.exclusive)
-        builds = Builds(process.teller, runtime.builder, settings.reaper, settings.builds)
-
-        async def old() -> Findings:
-            return await expire(process.db, settings.reaper)
-
-        async def look() -> Findings:
-            return await dependencies.look(process.db, checks)
-
-        checks: dict[str, Callable[[], Awaitable[object]]] = {"JupyterHub": hub.version}
-        if runtime.name in _ENGINES:
-            checks[_ENGINES[runtime.name]] = runtime.builder.running
-        if settings.registry.url:
-            checks["Registry"] = (await closing.enter_async_context(Registry(settings.registry))).ping
-        table: dict[str, Callable[[], Awaitable[Findings]]] = {
-            "nudge": builds.nudge, "cull": servers.cull, "servers": servers.orphans, "builds": builds.orphans, "expire": old,
-            "dependencies": look,
-        }
-        sweeps = Sweeps(process.db, table, process.metrics.registry)
+    async with table(settings, process.teller, Deeds()) as found:
+        sweeps = Sweeps(process.db, found, process.metrics.registry, process.owner)
         numbers = OutletNumbers(process.metrics.registry)
         outlets = [
             Outlet(process.db, sink, settings.events, process.owner, numbers, keep_days=settings.reaper.keep_days)
@@ -134,16 +99,19 @@ def lanes(
 ) -> tuple[Callable[..., None], list[Coroutine[Any, Any, None]]]:
     """How sweeps are asked for, by names, and the work that runs them for ever.
 
-    Those that speak to the hub run one after the other beside the rest, so that a hub which does not answer holds up no nudge.
+    Those that speak to the hub, and those that read disks and engines, run one after the other beside the rest, so that a hub
+    which does not answer holds up no nudge. What waits already is not asked for again.
     """
-    queues: list[asyncio.Queue[str]] = [asyncio.Queue(), asyncio.Queue()]
+    queues: list[asyncio.Queue[str]] = [asyncio.Queue(), asyncio.Queue(), asyncio.Queue()]
+    waiting: set[str] = set()
 
     def ask(*names: str) -> None:
         for name in names:
-            if name in every:
-                queues[name in _OF_THE_HUB].put_nowait(name)
+            if name in every and name not in waiting:
+                waiting.add(name)
+                queues[1 if name in OF_THE_HUB else 2 if name in SLOW else 0].put_nowait(name)
 
-    return ask, [_sweeping(sweeps, queue, every) for queue in queues]
+    return ask, [_sweeping(sweeps, queue, every, waiting) for queue in queues]
 
 
 async def _clock(ask: Callable[..., None], every: dict[str, float]) -> None:
@@ -159,9 +127,10 @@ async def _clock(ask: Callable[..., None], every: dict[str, float]) -> None:
         await asyncio.sleep(1)
 
 
-async def _sweeping(sweeps: Sweeps, wanted: asyncio.Queue[str], every: dict[str, float]) -> None:
+async def _sweeping(sweeps: Sweeps, wanted: asyncio.Queue[str], every: dict[str, float], waiting: set[str]) -> None:
     while True:
         name = await wanted.get()
+        waiting.discard(name)
         # A little early is not too early: beat's messages come a period apart, give or take their way.
         await sweeps.run(name, every[name] * 0.8)
 

@@ -1,39 +1,61 @@
 """The table of sweeps, and how one sweep runs in one reaper at a time.
 
 A sweep is a function that looks at everything and mends what is wrong; it may be run again at any time. Each has a
-row in `sweep`: whoever gets its lock and finds it due runs it, so any number of reapers (and of doubled messages) are
-safe. The lock is an advisory one: a row's would give the transaction a number, and all readers of events (see
-`services.events.cursor`) would wait for the end of the sweep. """
+row in `sweep` with a lease: whoever gets it when the sweep is due runs it, so any number of reapers (and of doubled messages)
+are safe, and a reaper that died is replaced when its lease has run out. No transaction is open while a sweep runs: it may
+wait for the hub for minutes, and an open transaction would hold up every reader of events and every vacuum.
 
+A sweep that takes long is run less often: it rests for `_REST` times as long as it took, so that a slow hub or a big disk is
+looked at for a tenth of the time at most.
+"""
+
+import asyncio
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import sqlalchemy as sa
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Summary
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.db import Database
 from services.errors import DockyardError
 
 log = structlog.get_logger()
 Findings = Mapping[str, int]
+Sweep = Callable[[], Awaitable[Findings]]
+
+_LEASE = 20.0  # seconds
+_REST = 9.0
 
 _MAKE = sa.text("INSERT INTO sweep (name) VALUES (:name) ON CONFLICT DO NOTHING")
-_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('dockyard sweep'), hashtext(:name))")
-_DUE = sa.text("SELECT name FROM sweep WHERE name = :name AND (last_at IS NULL OR last_at <= now() - :every * interval '1 second')")
-_DONE = sa.text("UPDATE sweep SET last_at = now(), findings = CAST(:findings AS jsonb) WHERE name = :name")
+_TAKE = sa.text("""
+    UPDATE sweep SET lease_owner = :owner, lease_until = now() + :lease * interval '1 second'
+    WHERE name = :name AND (lease_until IS NULL OR lease_until < now())
+      AND (last_at IS NULL OR last_at <= now() - greatest(:every, :rest * seconds) * interval '1 second')
+    RETURNING name
+""")
+_KEEP = sa.text("""
+    UPDATE sweep SET lease_until = now() + :lease * interval '1 second' WHERE name = :name AND lease_owner = :owner RETURNING name
+""")
+_DONE = sa.text("""
+    UPDATE sweep SET last_at = now(), findings = CAST(:findings AS jsonb), seconds = :seconds, runs = runs + 1, error = '',
+      lease_owner = NULL, lease_until = NULL,
+      totals = totals || (SELECT coalesce(jsonb_object_agg(key, value::bigint + coalesce((totals->>key)::bigint, 0)), '{}')
+        FROM jsonb_each_text(CAST(:findings AS jsonb)))
+    WHERE name = :name AND lease_owner = :owner
+""")
+_GIVE = sa.text("UPDATE sweep SET lease_owner = NULL, lease_until = NULL, error = :error WHERE name = :name AND lease_owner = :owner")
 
 
 class Sweeps:
     """Runs sweeps that are due; `registry` shows what they find."""
 
-    def __init__(
-        self, db: Database, table: Mapping[str, Callable[[], Awaitable[Findings]]], registry: CollectorRegistry | None = None,
-    ) -> None:
+    def __init__(self, db: Database, table: Mapping[str, Sweep], registry: CollectorRegistry | None = None, owner: str = "") -> None:
         self._db = db
         self._table = table
+        self._owner = owner or secrets.token_hex(8)
         self._seconds = Summary("dockyard_sweep_seconds", "How long sweeps took", ["sweep"], registry=registry)
         self._failures = Counter("dockyard_sweep_failures", "Sweeps that could not be finished", ["sweep"], registry=registry)
         self._findings = Counter("dockyard_sweep_findings", "What sweeps have found and mended", ["sweep", "what"], registry=registry)
@@ -42,23 +64,68 @@ class Sweeps:
         """Run one sweep if it is due and nobody else runs it; what it found, or None."""
         try:
             await self._db.rows(_MAKE, {"name": name})
-            # The lock is held by an open transaction while the sweep works on other connections.
-            async with self._db.engine.begin() as conn:
-                return await self._locked(conn, name, every)
+            taken = {"name": name, "owner": self._owner, "lease": _LEASE, "every": every, "rest": _REST if every else 0.0}
+            if not await self._db.rows(_TAKE, taken):
+                return None
+            return await self._held(name)
         except (DockyardError, sa.exc.DBAPIError, OSError) as error:
-            self._failures.labels(name).inc()
-            log.warning("sweep_failed", sweep=name, reason=getattr(error, "sentence", type(error).__name__))
+            self._failed(name, error)
             return None
 
-    async def _locked(self, conn: AsyncConnection, name: str, every: float) -> Findings | None:
-        if not await conn.scalar(_LOCK, {"name": name}) or (await conn.execute(_DUE, {"name": name, "every": every})).one_or_none() is None:
-            return None
+    async def _held(self, name: str) -> Findings | None:
         started = time.monotonic()
-        findings = await self._table[name]()
-        self._seconds.labels(name).observe(time.monotonic() - started)
+        working = asyncio.ensure_future(self._table[name]())
+        keeping = asyncio.create_task(self._keep(name))
+        try:
+            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                log.info("sweep_lost", sweep=name)  # Another reaper has it: this one slept, or could not reach the database.
+                return None
+            findings = working.result()
+        except (DockyardError, sa.exc.DBAPIError, OSError) as error:
+            await self._give(name, _words(error))
+            self._failed(name, error)
+            return None
+        except BaseException:
+            await self._give(name, "It was interrupted.")
+            raise
+        finally:
+            for task in (working, keeping):
+                task.cancel()
+            await asyncio.gather(working, keeping, return_exceptions=True)
+        return await self._done(name, findings, time.monotonic() - started)
+
+    async def _keep(self, name: str) -> None:
+        """Renew the lease; returns when it is somebody else's."""
+        while True:
+            await asyncio.sleep(_LEASE / 4)
+            try:
+                if not await self._db.rows(_KEEP, {"name": name, "owner": self._owner, "lease": _LEASE}):
+                    return
+            except DockyardError:
+                return
+
+    async def _give(self, name: str, why: str) -> None:
+        try:
+            async with asyncio.timeout(2):
+                await self._db.rows(_GIVE, {"name": name, "owner": self._owner, "error": why})
+        except (DockyardError, sa.exc.DBAPIError, OSError, TimeoutError) as error:
+            log.info("sweep_not_given_back", sweep=name, reason=str(error))
+
+    async def _done(self, name: str, findings: Findings, seconds: float) -> Findings:
+        self._seconds.labels(name).observe(seconds)
         for what, number in findings.items():
             self._findings.labels(name, what).inc(max(0, number))
-        await conn.execute(_DONE, {"name": name, "findings": json.dumps(dict(findings))})
+        await self._db.rows(_DONE, {
+            "name": name, "owner": self._owner, "findings": json.dumps(dict(findings)), "seconds": seconds})
         if any(findings.values()):
-            log.info("sweep_found", sweep=name, seconds=round(time.monotonic() - started, 3), **findings)
+            log.info("sweep_found", sweep=name, seconds=round(seconds, 3), **findings)
         return findings
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._failures.labels(name).inc()
+        log.warning("sweep_failed", sweep=name, reason=_words(error))
+
+
+def _words(error: BaseException) -> str:
+    return str(getattr(error, "sentence", type(error).__name__))

@@ -66,6 +66,8 @@ class StopReason(StrEnum):
     MAX_AGE = "max-age"
     USER = "user"
     LOST = "lost"
+    UNOPENED = "unopened"
+    ABANDONED = "abandoned"
 
 
 _L = LaunchState

@@ -5,7 +5,7 @@ stored with the log, and each step may be done again; so the next owner calls `s
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,14 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.errors import DockyardError, RateLimited, Unreachable
 from services.events import StoredEvent
 from services.events.log import LogWriter
 from services.lifecycle import Lease, Move, Teller, room
 from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
+from services.providers.base import Provider, Records
+from services.records import File
 from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime, Source
 from services.settings import BuildSettings
 from services.states import BuildState, BuildTarget
@@ -31,10 +34,11 @@ _CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - 
 class Building:
     """The work on one claimed build."""
 
-    def __init__(self, teller: Teller, runtime: Runtime, settings: BuildSettings) -> None:
+    def __init__(self, teller: Teller, runtime: Runtime, settings: BuildSettings, providers: Mapping[str, Provider]) -> None:
         self._teller = teller
         self._runtime = runtime
         self._settings = settings
+        self._providers = providers
 
     async def work(self, lease: Lease) -> None:
         """Bring one build to its end, or leave it running for the next owner when cancelled."""
@@ -76,6 +80,11 @@ class Building:
     async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit | None:
         """Follow to the end; None if the build has been given back because it has to wait."""
         builder = self._runtime.builder
+        if lease.claimed.row["state"] in (BuildState.QUEUED, BuildState.FETCHING):
+            try:
+                job = await self._listed(job)
+            except DockyardError as error:
+                return Exit(ok=False, reason=error.sentence, retryable=isinstance(error, (Unreachable, RateLimited)))
         await _to_its_end(builder.start(job))
         log.info("build_started", image=job.image, attempt=job.attempt)
         state = BuildState(lease.claimed.row["state"])
@@ -97,6 +106,17 @@ class Building:
                     case _:
                         pass
         return Exit(ok=False, reason="The build's log ended without a result.", retryable=True)
+
+    async def _listed(self, job: BuildJob) -> BuildJob:
+        """The job with the files of published records, which their archives have to be asked for. Raises as `Records.files`."""
+        apart = job.environment
+        if apart is not None:
+            apart = replace(apart, files=await self._files(apart.provider, apart.repo_url, apart.commit))
+        return replace(job, files=await self._files(job.provider, job.repo_url, job.commit), environment=apart)
+
+    async def _files(self, provider: str, repo_url: str, ref: str) -> tuple[File, ...]:
+        found = self._providers.get(provider)
+        return tuple(await found.files(repo_url, ref)) if isinstance(found, Records) else ()
 
     async def _environment(self, lease: Lease, job: BuildJob, writer: LogWriter, plan: Plan) -> bool:
         """Let one build make each environment; False if another one does, and this one was given back for a while."""

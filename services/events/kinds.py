@@ -22,6 +22,7 @@ class Kind(StrEnum):
     DONE = "done"  # build_only: the image is there
     FAILED = "failed"  # data: reason; log_end where a build was waited for
     CANCELLED = "cancelled"
+    ENDING = "ending"  # its server will be stopped unless somebody uses it; data: ends_at (seconds since 1970), why, message
     STOPPING = "stopping"
     STOPPED = "stopped"
 

@@ -1,8 +1,8 @@
 """What a runtime is: where builds and servers run.
 
-A runtime offers three small protocols. `Builder` makes an image out of a commit, `ImageStore` says which
-images exist, `Spawning` lists the servers that really run. The worker, the launcher and the reaper know nothing else of
-it, so a new runtime is one module and one line in the table of `services.runtimes`.
+A runtime offers four small protocols. `Builder` makes an image out of a commit, `ImageStore` says which images exist,
+`Spawning` lists the servers that really run, `Reality` lists whatever there is of builds and servers. The worker, the launcher
+and the reaper know nothing else of it, so a new runtime is one module and one line in the table of `services.runtimes`.
 
 A build is followed by line number and every verb may be called again: whoever takes a build over calls `start` (which
 adopts what already runs) and `follow` from the last line it has stored.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from services.records import File
 from services.states import BuildState
 
 
@@ -24,6 +25,7 @@ class Source:
     repo_url: str  # without credentials
     commit: str
     ref: str = ""  # as in `BuildJob`
+    files: tuple[File, ...] = ()  # as in `BuildJob`
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class BuildJob:
     no_cache: bool = False  # rebuild: make the environment anew even where one exists
     subdir: str = ""  # of the repository: what is built; "" for all of it
     environment: Source | None = None  # the repository whose tree the content is laid over; None: the content's own
+    files: tuple[File, ...] = ()  # of a published record, instead of git's; () for git
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -153,7 +156,21 @@ class ImageStore(Protocol):
         """Forget an image; removing an absent one is no error."""
 
     async def usage(self) -> int:
-        """Bytes in use."""
+        """Bytes in use; 0 where nobody can tell."""
+
+    async def kept(self) -> Mapping[str, float] | None:
+        """The images that take room on this machine or engine, and when each was last used (seconds since 1970; 0: unknown).
+
+        None where images are in a registry alone, whose room is not ours to free.
+        """
+
+    async def free(self, image: str) -> None:
+        """Give the room of an image back that `kept` has named. In use by anything, it stays. Where a registry has it as well,
+        it can be had again from there, otherwise it is gone.
+        """
+
+    async def collect(self, *, caches: bool) -> None:
+        """Remove what no image needs any more, environments and layers; with `caches`, everything that can be fetched again too."""
 
 
 class Spawning(Protocol):
@@ -166,6 +183,27 @@ class Spawning(Protocol):
         """End a server that the hub no longer knows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something of ours that really is there: a process, a directory, a container, a volume, a network, a pod."""
+
+    kind: str  # build, server, or what it is else
+    name: str  # where it is: unique within its kind
+    owner: str = ""  # the handle of an attempt or the hub's user name that it is for; "": nobody's, it should not be there
+    since: float = 0.0  # when it came to be, in seconds since 1970
+    certain: bool = True  # whether it is ours even where no row says so
+
+
+class Reality(Protocol):
+    """What there is of builds and servers, whatever any row, hub or worker believes; for the reaper, which compares."""
+
+    async def things(self) -> list[Thing]:
+        """Everything that somebody of ours has made and that somebody has to remove."""
+
+    async def clear(self, thing: Thing) -> None:
+        """End and remove one; an absent one is no error."""
+
+
 class Runtime(Protocol):
     """One way to build images and run servers."""
 
@@ -173,3 +211,4 @@ class Runtime(Protocol):
     builder: Builder
     images: ImageStore
     spawning: Spawning
+    reality: Reality

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan, Presence
+from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan, Presence, Thing
 from services.settings import Settings
 from services.states import BuildState
 
@@ -146,8 +146,8 @@ class FakeBuilds:
         return (self._environments / key).exists()
 
     async def usage(self) -> int:
-        """Nothing to speak of."""
-        return 0
+        """Bytes of the files named as images; a test makes them as big as it likes."""
+        return sum(path.stat().st_size for path in self._images.iterdir())
 
 
 class FakeImages:
@@ -163,6 +163,17 @@ class FakeImages:
         """Forget an image."""
         (self._root / "images" / _name(image)).unlink(missing_ok=True)
 
+    async def kept(self) -> dict[str, float]:
+        """All of them, by the time of their files."""
+        return {path.name.replace("%", "/"): path.stat().st_mtime for path in (self._root / "images").iterdir() if path.name != "down"}
+
+    async def free(self, image: str) -> None:
+        """Forget an image."""
+        await self.remove(image)
+
+    async def collect(self, *, caches: bool) -> None:
+        """Nothing is shared here."""
+
 
 class NoServers:
     """The hub alone knows the servers."""
@@ -175,8 +186,23 @@ class NoServers:
         """Nothing to remove."""
 
 
+class FakeReality:
+    """`Reality` of the fake: its builds."""
+
+    def __init__(self, builds: FakeBuilds, root: Path) -> None:
+        self._builds, self._root = builds, root
+
+    async def things(self) -> list[Thing]:
+        """The files of builds."""
+        return [Thing("build", path.stem, path.stem, path.stat().st_mtime) for path in (self._root / "builds").glob("*.json")]
+
+    async def clear(self, thing: Thing) -> None:
+        """Forget one."""
+        await self._builds.remove(thing.name)
+
+
 class FakeRuntime:
-    """The three protocols of the fake."""
+    """The four protocols of the fake."""
 
     name = "fake"
 
@@ -184,6 +210,7 @@ class FakeRuntime:
         self.builder = FakeBuilds(root)
         self.images = FakeImages(self.builder, root)
         self.spawning = NoServers()
+        self.reality = FakeReality(self.builder, root)
 
 
 def make(settings: Settings) -> FakeRuntime:

@@ -19,7 +19,6 @@ from services.settings.groups import (
     LeaseSettings,
     LimitSettings,
     LogSettings,
-    ReaperSettings,
     RedisSettings,
     RuntimeSettings,
 )
@@ -27,6 +26,7 @@ from services.settings.kubernetes import KubernetesSettings
 from services.settings.local import LocalSettings
 from services.settings.observe import EventSettings, ObserveSettings
 from services.settings.providers import EgressSettings, ProviderSettings
+from services.settings.reaper import ReaperSettings
 from services.settings.registry import RegistrySettings
 
 ALL_GROUPS: tuple[type[Group], ...] = (

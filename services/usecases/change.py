@@ -35,11 +35,18 @@ class _Joined(Exception):
     """The launch has joined a build between the look at it and its lock."""
 
 
+_ABANDONED = NewEvent(Kind.CANCELLED, {"reason": {
+    "code": "abandoned", "message": "The launch was cancelled because nobody watched it any more.", "hint": "Start a new one."}})
+
+
 def _moves(launch: str, reason: StopReason) -> list[Move]:
     """The move for each state that the launch may be in by the time the lock is there."""
+    events = (_ABANDONED,) if reason is StopReason.ABANDONED else _CANCELLED.events
+    values = {**_CANCELLED.values, "reason": events[0].data["reason"]} if reason is StopReason.ABANDONED else _CANCELLED.values
     return [
-        Move(launch, LaunchState.CANCELLED, _CANCELLED.events, allowed=_UNOWNED, values=_CANCELLED.values),
-        Move(launch, None, allowed=frozenset({LaunchState.LAUNCHING}), values={"target": LaunchTarget.CANCELLED, "due_in": 0}),
+        Move(launch, LaunchState.CANCELLED, events, allowed=_UNOWNED, values=values),
+        Move(launch, None, allowed=frozenset({LaunchState.LAUNCHING}),
+             values={"target": LaunchTarget.CANCELLED, "stop_reason": reason, "due_in": 0}),
         Move(launch, None, allowed=frozenset({LaunchState.READY}),
              values={"target": LaunchTarget.STOPPED, "stop_reason": reason, "due_in": 0}),
     ]

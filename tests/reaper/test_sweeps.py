@@ -2,9 +2,12 @@
 
 import asyncio
 
+import sqlalchemy as sa
+
 from reaper.main import lanes
 from reaper.sweeps import Findings, Sweeps
 from services.db import Database
+from services.errors import Unreachable
 from services.settings import Settings
 from tests.faults.proxy import Proxy
 from tests.services.db.test_engine import proxy
@@ -26,8 +29,11 @@ async def test_a_sweep_without_a_database_is_put_off(proxy: tuple[Proxy, Setting
     door.refusing = True
     assert await sweeps.run("nudge", 0) is None
     door.refusing = False
-    assert await sweeps.run("nudge", 0) == {}
-    assert runs == 1
+    assert runs == 0
+    async with asyncio.timeout(30):
+        while await sweeps.run("nudge", 0) is None:
+            pass
+    assert runs >= 1
     await db.aclose()
 
 
@@ -44,14 +50,61 @@ async def test_a_hub_that_does_not_answer_holds_up_no_other_sweep(settings: Sett
         nudged.set()
         return {}
 
-    every = {"cull": 10.0, "servers": 10.0, "nudge": 10.0}
-    ask, works = lanes(Sweeps(db, {"cull": hangs, "servers": hangs, "nudge": nudges}), every)
+    every = {"cull": 10.0, "users": 10.0, "nudge": 10.0}
+    ask, works = lanes(Sweeps(db, {"cull": hangs, "users": hangs, "nudge": nudges}), every)
     tasks = [asyncio.create_task(work) for work in works]
     ask("cull", "nonsense")
     await begun.wait()
-    ask("servers", "nudge")
+    ask("users", "nudge")
     await asyncio.wait_for(nudged.wait(), 30)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await db.aclose()
+
+
+async def test_a_sweep_holds_no_transaction_counts_what_it_finds_and_is_taken_over(settings: Settings) -> None:
+    db = Database(settings.database)
+    begun, goes = asyncio.Event(), asyncio.Event()
+
+    async def works() -> Findings:
+        begun.set()
+        await goes.wait()
+        return {"mended": 2}
+
+    first, second = (Sweeps(db, {"one": works}) for _ in range(2))
+    running = asyncio.create_task(first.run("one", 0))
+    await begun.wait()
+    open_transactions = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+    assert (await db.rows(sa.text(open_transactions)))[0].n == 0
+    assert await second.run("one", 0) is None  # somebody has it
+    await db.rows(sa.text("UPDATE sweep SET lease_until = now() - interval '1 second'"))  # and has died
+    goes.set()
+    assert await second.run("one", 0) == {"mended": 2}
+    await running
+    assert await first.run("one", 0) == {"mended": 2}
+    assert await first.run("one", 3600) is None
+    (row,) = await db.rows(sa.text("SELECT runs, totals, lease_owner, error FROM sweep"))
+    assert (row.runs, row.totals, row.lease_owner, row.error) == (2, {"mended": 4}, None, "")
+    # What took long rests for nine times as long.
+    await db.rows(sa.text("UPDATE sweep SET seconds = 100, last_at = now() - interval '10 minutes'"))
+    assert await first.run("one", 1) is None
+    await db.aclose()
+
+
+async def test_a_sweep_that_fails_or_is_interrupted_gives_its_place_back_and_says_why(settings: Settings) -> None:
+    db = Database(settings.database)
+
+    async def fails() -> Findings:
+        raise Unreachable("JupyterHub does not answer.")
+
+    sweeps = Sweeps(db, {"fails": fails, "hangs": asyncio.Event().wait})
+    assert await sweeps.run("fails", 10) is None
+    hanging = asyncio.create_task(sweeps.run("hangs", 10))
+    while not await db.rows(sa.text("SELECT 1 FROM sweep WHERE name = 'hangs' AND lease_owner IS NOT NULL")):
+        await asyncio.sleep(0.01)
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    rows = {row.name: (row.lease_owner, row.error) for row in await db.rows(sa.text("SELECT * FROM sweep"))}
+    assert rows == {"fails": (None, "JupyterHub does not answer."), "hangs": (None, "It was interrupted.")}
     await db.aclose()

@@ -1,6 +1,7 @@
 """Where images are: in a registry, or on the engine alone. *Unknown* is an answer of its own and never starts a build."""
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 
 import structlog
@@ -17,10 +18,13 @@ _DAY = 86400.0
 
 
 class RegistryImages:
-    """Images in a registry. A wrong password is raised as `Misconfigured`, in words, and not taken for anything else."""
+    """Images in a registry. A wrong password is raised as `Misconfigured`, in words, and not taken for anything else.
 
-    def __init__(self, registry: Registry, recipe: Recipe) -> None:
-        self._registry, self._recipe = registry, recipe
+    The engine has copies of those that it has started servers from; they take the room that can be freed.
+    """
+
+    def __init__(self, registry: Registry, recipe: Recipe, engine: Engine | None = None) -> None:
+        self._registry, self._recipe, self._engine = registry, recipe, engine
 
     async def exists(self, image: str) -> Presence:
         """Ask the registry."""
@@ -50,8 +54,20 @@ class RegistryImages:
         await self._registry.delete(Reference.parse(image))
 
     async def usage(self) -> int:
-        """A registry does not say."""
-        return 0
+        """Bytes of all layers on the engine; a registry does not say."""
+        return await self._engine.usage() if self._engine else 0
+
+    async def kept(self) -> Mapping[str, float] | None:
+        """The engine's copies."""
+        return await _tags(self._engine) if self._engine else None
+
+    async def free(self, image: str) -> None:
+        """Remove the engine's copy; the registry has it still."""
+        if self._engine:
+            await self._engine.remove_image(image)
+
+    async def collect(self, *, caches: bool) -> None:
+        """The engine counts what images share, and lets go of it by itself."""
 
 
 class EngineImages:
@@ -79,3 +95,18 @@ class EngineImages:
     async def usage(self) -> int:
         """Bytes of all layers on the engine."""
         return await self._engine.usage()
+
+    async def kept(self) -> Mapping[str, float] | None:
+        """All images with a name."""
+        return await _tags(self._engine)
+
+    async def free(self, image: str) -> None:
+        """Forget an image that no container uses: there is no other copy."""
+        await self._engine.remove_image(image)
+
+    async def collect(self, *, caches: bool) -> None:
+        """The engine counts what images share, and lets go of it by itself."""
+
+
+async def _tags(engine: Engine) -> Mapping[str, float]:
+    return {tag: 0.0 for image in await engine.listed("images") for tag in image.get("RepoTags") or ()}

@@ -7,13 +7,14 @@ from services.errors import Misconfigured
 from services.runtimes.kubernetes.builder import PodBuilder
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.images import RegistryImages
+from services.runtimes.kubernetes.reality import PodReality
 from services.runtimes.kubernetes.spawning import PodSpawning
 from services.runtimes.kubernetes.telling import Telling
 from services.settings import Settings
 
 
 class KubernetesRuntime:
-    """The three protocols on one cluster."""
+    """The four protocols on one cluster."""
 
     name = "kubernetes"
 
@@ -24,6 +25,7 @@ class KubernetesRuntime:
         self.builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds)
         self.images = RegistryImages(settings.registry)
         self.spawning = PodSpawning(cluster, settings.kubernetes)
+        self.reality = PodReality(cluster, settings.kubernetes)
 
     async def aclose(self) -> None:
         """Close all connections; what runs goes on."""

@@ -39,3 +39,12 @@ class RegistryImages:
     async def usage(self) -> int:
         """Unknown: the distribution API does not tell."""
         return 0
+
+    async def kept(self) -> None:
+        """What nodes have pulled, the kubelet collects."""
+
+    async def free(self, image: str) -> None:
+        """Nothing here takes room."""
+
+    async def collect(self, *, caches: bool) -> None:
+        """Nothing is shared here."""

@@ -20,12 +20,12 @@ class PodSpawning:
 
     async def running(self) -> list[str]:
         """The hub's user names of the servers' pods."""
-        return sorted({user for pod in await self._pods() if (user := _user(pod))})
+        return sorted({user for pod in await self._pods() if (user := user_of(pod))})
 
     async def remove(self, name: str) -> None:
         """Delete the pods of a user that the hub no longer knows."""
         for pod in await self._pods():
-            if _user(pod) == name:
+            if user_of(pod) == name:
                 with contextlib.suppress(Absent):
                     await self._cluster.call("DELETE", pods(self._cluster.users, name_of(pod)))
 
@@ -34,5 +34,6 @@ class PodSpawning:
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
 
-def _user(pod: Object) -> str:
+def user_of(pod: Object) -> str:
+    """The hub's user name of a server's pod, or an empty text."""
     return str((pod["metadata"].get("annotations") or {}).get(_USER, ""))

@@ -17,6 +17,7 @@ from typing import Any
 
 from services.errors import ImageVanished
 from services.runtimes.base import Presence
+from services.runtimes.local import detached
 from services.runtimes.local.environments import Environment, EnvironmentStore
 from services.runtimes.local.paths import Paths
 from services.runtimes.local.trees import discard, tree_bytes
@@ -62,9 +63,20 @@ class Images:
         """Bytes in use by images, environments and caches; hard links count once."""
         return await asyncio.to_thread(tree_bytes, [self._paths.images, self._paths.environments, self._paths.root / "cache"])
 
-    async def last_used(self) -> Mapping[str, float]:
+    async def kept(self) -> Mapping[str, float]:
         """When each image was last opened, in seconds since 1970."""
         return await asyncio.to_thread(self._last_used)
+
+    async def free(self, image: str) -> None:
+        """Forget an image, unless a server has its content bound. Nowhere else is a copy of it."""
+        await asyncio.to_thread(self._remove, image)
+
+    async def collect(self, *, caches: bool) -> None:
+        """Remove environments that no image and no server needs; with `caches`, downloads as well, where nothing builds."""
+        await asyncio.to_thread(self.tidy, 0.0 if caches else 86400.0)
+        if caches and not detached.runs(self._paths.builds) and not detached.runs(self._paths.bases, 2):
+            for cache in (self._paths.root / "cache" / "uv", self._paths.conda_cache):
+                await asyncio.to_thread(discard, cache)
 
     def open(self, image: str) -> ImageRecord:
         """The image, and a stamp that it was used. Blocking. Raises `ImageVanished`."""
@@ -120,8 +132,8 @@ class Images:
             value["repo_url"], value["created"],
         )
 
-    def collect(self) -> None:
-        """Remove what no image and no server needs any more: content without a record, environments unused for a day.
+    def tidy(self, unused_for: float = 86400.0) -> None:
+        """Remove what no image and no server needs any more: content without a record, environments unused for so many seconds.
 
         Blocking.
         """
@@ -132,14 +144,14 @@ class Images:
             settled = all(time.time() - path.stat().st_ctime > 60 for path in content)
             if not (directory / "record.json").exists() and settled and not used.intersection(content):
                 discard(directory)
-        self._environments.collect(self._used_environments(), unused_for=86400.0)
+        self._environments.collect(self._used_environments(), unused_for=max(3600.0, unused_for))
 
     def _remove(self, image: str) -> None:
         directory = self._directory(image)
         (directory / "record.json").unlink(missing_ok=True)
         if directory.exists() and not set(self._in_use("content")).intersection(directory.glob("content-*")):
             discard(directory)
-        self.collect()
+        self.tidy()
 
     def _used_environments(self) -> list[Path]:
         found = self._in_use("environment")

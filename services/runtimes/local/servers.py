@@ -94,6 +94,11 @@ class Servers:
         """Found at the first use, which takes about a second."""
         return Surroundings.make(self._paths.make(), self._local)
 
+    @property
+    def sockets(self) -> Path:
+        """The directory of all servers' sockets, one directory each."""
+        return self._sockets
+
     def socket(self, name: str) -> Path:
         """Where hub and proxy reach the server, once it is published."""
         return self._place(name) / "s"
