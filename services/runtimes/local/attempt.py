@@ -24,8 +24,8 @@ from services.runtimes.base import BuildJob, Exit, Plan
 from services.runtimes.local import detached, trees, words
 from services.runtimes.local.bases import base, finished
 from services.runtimes.local.environments import Environment
+from services.runtimes.local.groups import remove_left_groups
 from services.runtimes.local.interpreters import REPO2DOCKER_DEFAULT, Interpreter
-from services.runtimes.local.limits import remove_left_groups
 from services.runtimes.local.making import Making, last_line, set_git_aside
 from services.runtimes.local.recipe import Recipe
 from services.runtimes.local.sandbox import VENV
@@ -175,6 +175,7 @@ class Attempt:
         job = {
             "repo_url": self.job.repo_url, "commit": self.job.commit, "ref": self.job.ref,
             "subdir": self.job.subdir, "environment": asdict(self.job.environment) if self.job.environment else None,
+            "files": [file.told() for file in self.job.files],
             "repository_bytes": local.repository_bytes, "fetch_timeout": local.fetch_timeout,
             "pythons": [one.version for one in self.workshop.pythons], "default_python": self.workshop.default_python(),
         }

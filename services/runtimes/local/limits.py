@@ -123,7 +123,7 @@ def _version1(name: str, memory: int, processes: int, cpus: float) -> Group:
     return group
 
 
-def _delegated() -> Iterator[str]:
+def delegated() -> Iterator[str]:
     """Directories in the version 2 tree that may hold our groups, the nearest first."""
     root = f"{ROOT}/unified" if os.path.isdir(f"{ROOT}/unified") else ROOT
     own = next((line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), "")
@@ -136,7 +136,7 @@ def _delegated() -> Iterator[str]:
 
 
 def _version2(name: str, memory: int, processes: int, cpus: float) -> Group:
-    for parent in _delegated():
+    for parent in delegated():
         directory = f"{parent}/{PARENT}-{name}"
         try:
             os.makedirs(directory, exist_ok=True)
@@ -179,17 +179,6 @@ def make_group(name: str, *, memory: int, processes: int, cpus: float) -> Group:
     if os.path.isdir(f"{ROOT}/memory") and os.path.isdir(f"{ROOT}/pids"):
         return _version1(name, memory, processes, cpus)
     return _version2(name, memory, processes, cpus)
-
-
-def remove_left_groups() -> None:
-    """Remove groups in which nothing runs, left by shims that were killed; one that is busy or just being entered stays."""
-    found = [f"{ROOT}/{controller}/{PARENT}" for controller in ("memory", "pids", "cpu")]
-    left = [f"{parent}/{name}" for parent in found if os.path.isdir(parent) for name in os.listdir(parent)]
-    left += [f"{parent}/{name}" for parent in _delegated() for name in os.listdir(parent) if name.startswith(f"{PARENT}-")]
-    for directory in left:
-        with suppress(OSError):  # rmdir refuses what is busy, and the files of the group itself
-            if time.time() - os.stat(directory).st_ctime > 60:
-                os.rmdir(directory)
 
 
 def apply_rlimits(*, data: int, files: int, file_bytes: int, cpu_seconds: int) -> None:

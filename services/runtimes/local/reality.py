@@ -1,4 +1,4 @@
-"""What there really is of builds and servers on this machine: directories, sockets, accounts and processes.
+"""What there really is of builds and servers on this machine: directories, sockets, accounts, control groups, processes.
 
 A directory is the handle of what runs, so a process is listed apart only where its directory has gone. Everything carries
 the time of its making, from the disk or the kernel: a reaper that has just started knows how old a thing is.
@@ -17,6 +17,7 @@ from services.runtimes.base import Thing
 from services.runtimes.local import trees
 from services.runtimes.local.attempt import forget
 from services.runtimes.local.detached import SHIM
+from services.runtimes.local.groups import left_groups, remove_group
 from services.runtimes.local.servers import Servers
 from services.runtimes.local.workshop import Workshop
 
@@ -57,6 +58,8 @@ class LocalReality:
             for path in _entries(top):
                 if path.name.startswith(".removed-"):
                     yield Thing("remains", str(path.relative_to(top)), "", _age(path))
+        for name, made in left_groups():
+            yield Thing("group", name, "", made)
         yield from self._processes()
 
     def _processes(self) -> Iterator[Thing]:
@@ -84,6 +87,8 @@ class LocalReality:
             for top in (paths.builds, paths.images, paths.servers, self._servers.sockets):
                 if (top / thing.name).name == thing.name and (top / thing.name).exists():
                     trees.remove(top / thing.name)
+        elif thing.kind == "group":
+            remove_group(thing.name)
         elif thing.kind == "process" and any(found.name == thing.name for found in self._processes()):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(int(thing.name), signal.SIGKILL)
