@@ -45,7 +45,7 @@ async def run(settings: Settings) -> None:
     providers = make_providers(settings.providers, settings.egress)
     runtime = make_runtime(settings)
     resolving = Resolving(process.teller, providers, runtime.images, settings.builds, settings.providers)
-    building = Building(process.teller, runtime, settings.builds)
+    building = Building(process.teller, runtime, settings.builds, providers)
     listener = Listener(process.redis, BUILDS)
     lease = settings.leases.seconds
     loops = [

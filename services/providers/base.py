@@ -6,8 +6,10 @@ all requests of a process.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import SplitResult, quote
+
+from services.records import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +93,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+        ...
+
+
+@runtime_checkable
+class Records(Protocol):
+    """A provider whose links lead to published files instead of a git repository."""
+
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """The files of a record, as `Resolved.repo_url` and `Resolved.ref` name it; raises as `Provider.resolve`."""
         ...

@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, parse_qs, quote, urlencode, urlsplit, urlu
 from services.errors import BadSpec, Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved, unquoted
-from services.providers.records import Archive, epoch, web_url
+from services.providers.records import Archive, epoch, listed, web_url
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _DATASET = re.compile(r"(.*)/dataset/([A-Za-z0-9_-]{1,100})(?:/.*)?")
@@ -57,18 +58,23 @@ class Ckan:
 
     async def resolve(self, spec: Spec) -> Resolved:
         """See `Provider`."""
-        dataset, activity = spec.extra["id"], spec.extra["activity"]
-        action, query = "package_show", {"id": dataset}
-        if activity:
-            action, query = "activity_data_show", {"id": activity, "object_type": "package"}
+        dataset = spec.extra["id"]
         try:
-            changed = await self._archive.ask(f"{spec.extra['api']}{action}?{urlencode(query)}", _changed)
+            changed = await self._archive.ask(self._asked(spec), _changed)
         except Unresolved as error:
             raise Unresolved(not_resolved(self.prefix, spec.raw, str(error))) from error
         return Resolved(
             ref=f"{dataset}.v{changed}", spec=quote(spec.repo, safe=""), ref_url=spec.repo, repo_url=spec.repo,
             slug=f"ckan-{dataset}",
         )
+
+    @staticmethod
+    def _asked(spec: Spec) -> str:
+        """Where the API tells of a dataset, at the state that its address names."""
+        action, query = "package_show", {"id": spec.extra["id"]}
+        if spec.extra["activity"]:
+            action, query = "activity_data_show", {"id": spec.extra["activity"], "object_type": "package"}
+        return f"{spec.extra['api']}{action}?{urlencode(query)}"
 
     def recognise(self, url: SplitResult) -> Link | None:
         """Pages of datasets, on any host."""
@@ -77,6 +83,11 @@ class Ckan:
         repo = urlunsplit((url.scheme, url.netloc, url.path, url.query, ""))
         return Link(self.prefix, repo, "", quote(repo, safe=""))
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`: the resources of the dataset, wherever they are."""
+        spec = self.parse(quote(repo_url, safe=""))
+        return list(await self._archive.ask(self._asked(spec), _files))
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
@@ -84,3 +95,17 @@ class Ckan:
 
 def _changed(answer: Any) -> int:
     return epoch(answer["result"]["metadata_modified"])
+
+
+def _files(answer: Any) -> list[File]:
+    """The resources that are files; one without a name in its address has the name that people see."""
+    found: dict[str, File] = {}
+    for resource in answer["result"]["resources"]:
+        url = urlsplit(str(resource["url"]))
+        if url.scheme not in ("http", "https"):
+            continue
+        shown = re.sub(r"[/\x00-\x1f]", "-", str(resource.get("name") or resource["id"]))
+        name = unquoted(url.path.rstrip("/").rpartition("/")[2]).replace("/", "-") or shown
+        path = name if name not in found else f"{resource['id']}/{name}"
+        found[path] = File(path, urlunsplit(url))
+    return listed(list(found.values()), unpack=False)

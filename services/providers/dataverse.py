@@ -12,7 +12,8 @@ import escapism
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of, version
+from services.providers.records import Archive, doi, doi_address, doi_of, listed, version
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _DATASET = re.compile(r"10\.\d{4,9}/([A-Za-z0-9.]+/)*[A-Z0-9]{6}")
@@ -62,6 +63,16 @@ class Dataverse:
             return None
         return Link(self.prefix, found, "", found)
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`: of the version that was resolved, each as it was uploaded."""
+        page = urlsplit(await self._archive.follow(doi_address(self._doi, repo_url)))
+        asked = parse_qs(page.query).get("persistentId", [f"doi:{repo_url}"])[0]
+        base = f"{page.scheme}://{page.netloc}/api"
+        number = ref.partition(".v")[2]
+        query = f"persistentId={quote(asked, safe=':/')}"
+        return list(await self._archive.ask(
+            f"{base}/datasets/:persistentId/versions/{quote(number)}/files?{query}", lambda answer: _files(answer, base)))
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
@@ -77,3 +88,18 @@ def _dataset(answer: Any) -> tuple[str, str, str]:
     if not where.startswith(("https://", "http://")):
         raise ValueError
     return record, f"{data['authority']}/{data['identifier']}", where
+
+
+def _files(answer: Any, base: str) -> list[File]:
+    """The files; what Dataverse has read into a table differs from what was uploaded, which it gives out with `format=original`."""
+    found = []
+    for entry in answer["data"]:
+        file = entry["dataFile"]
+        name = str(file.get("originalFileName") or entry["label"])
+        path = f"{entry['directoryLabel']}/{name}" if entry.get("directoryLabel") else name
+        url = f"{base}/access/datafile/{int(file['id'])}?format=original"
+        if "originalFileFormat" in file:
+            found.append(File(path, url, int(file.get("originalFileSize") or -1)))
+        else:
+            found.append(File(path, url, int(file.get("filesize", -1)), f"md5:{file['md5']}" if file.get("md5") else ""))
+    return listed(found, unpack=False)

@@ -10,7 +10,8 @@ from urllib.parse import SplitResult
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, malformed, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of
+from services.providers.records import Archive, doi, doi_address, doi_of, listed
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _ARTICLE = re.compile(r"(10\.\d{4,9}/.*?)\.?(\d+)(?:\.v(\d+))?")
@@ -71,6 +72,11 @@ class Figshare:
             return None
         return Link(self.prefix, found, "", found)
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`."""
+        article, _, number = ref.partition(".v")
+        return list(await self._archive.ask(f"{self._api}/articles/{article}/versions/{number}", _files))
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
@@ -78,3 +84,10 @@ class Figshare:
 
 def _newest(answer: Any) -> str:
     return str(max(int(entry["version"]) for entry in answer))
+
+
+def _files(answer: Any) -> list[File]:
+    return listed([
+        File(str(file["name"]), str(file["download_url"]), int(file["size"]), f"md5:{found}" if (found := file.get("computed_md5")) else "")
+        for file in answer["files"] if not file.get("is_link_only")
+    ])

@@ -12,6 +12,7 @@ from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved, unquoted
 from services.providers.origin import origin
 from services.providers.records import Archive, doi_of, epoch
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _RESOURCE = re.compile(r".*([0-9a-f]{32}).*", re.DOTALL)
@@ -69,6 +70,12 @@ class HydroShare:
             return None
         repo = f"{self._home.text}/resource/{match[1]}"
         return Link(self.prefix, repo, "", quote(repo, safe=""))
+
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`: the resource's bag (BagIt), which is made when it is asked for."""
+        resource = self.parse(repo_url).extra["id"]
+        url = f"{self._home.text}/django_irods/download/bags/{resource}.zip"
+        return [File("the resource", url, unpack="zip", inside=f"{resource}/data/contents", made=True)]
 
     async def aclose(self) -> None:
         """See `Provider`."""

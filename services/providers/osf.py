@@ -12,6 +12,7 @@ from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved, unquoted
 from services.providers.origin import origin
 from services.providers.records import Archive, doi_of, epoch
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _ID = re.compile(r"(?:(?:https?://)?(?:www\.)?osf\.io/|(?:https?://doi\.org/|doi:)?10\.17605/osf\.io/)?([a-z0-9]{5})/?", re.IGNORECASE)
@@ -74,6 +75,15 @@ class OpenScienceFramework:
         spec = self.parse(project)
         return Link(self.prefix, spec.repo, "", spec.extra["id"])
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`: the project's own storage as one package, which OSF makes when it is asked for."""
+        project = self.parse(repo_url).extra["id"]
+        try:
+            where = await self._archive.ask(f"{self._api.text}/nodes/{project}/files/", _storage)
+        except Unresolved:
+            where = await self._archive.ask(f"{self._api.text}/registrations/{project}/files/", _storage)
+        return [File("the project's storage", f"{where}?zip=", unpack="zip")]
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
@@ -82,3 +92,9 @@ class OpenScienceFramework:
 def _project(answer: Any) -> tuple[bool, int]:
     attributes = answer["data"]["attributes"]
     return bool(attributes["public"]), epoch(attributes["date_modified"])
+
+
+def _storage(answer: Any) -> str:
+    """Where OSF's own storage of a project answers (not that of services which people have joined to it)."""
+    own = next(entry for entry in answer["data"] if entry["attributes"]["provider"] == "osfstorage")
+    return str(own["links"]["upload"]).partition("?")[0]

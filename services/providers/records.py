@@ -3,8 +3,10 @@
 A DOI may be registered by anybody to lead anywhere, so following it obeys the egress rule like every link.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,9 +16,11 @@ from services.errors import Forbidden, ForbiddenAddress, RateLimited, Unreachabl
 from services.providers.cache import Shared
 from services.providers.grammar import PROTOCOLS, checked_raw, git_url, malformed, unquoted
 from services.providers.origin import origin
+from services.records import File
 from services.settings import EgressSettings
 
 _DOI = re.compile(r"10\.\d{4,9}/[^\s\x00-\x1f\x7f-\x9f\\?#]+")
+MOST = 2000  # files of a record that is not one archive
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -89,6 +93,29 @@ class Archive:
 
         return str(await self._shared.get(url, call))
 
+    async def made(self, url: str, extract: Callable[[Any], str], patience: float) -> str:
+        """Ask for something that is made on demand, and again until `extract` finds it. Raises as `ask`.
+
+        POST asks for it (it may be asked for twice), GET how far it is.
+        """
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + patience, 0.5
+        answer = await self._fetcher.get(url, {"Accept": "application/json"})
+        if answer.status == 404:
+            answer = await self._fetcher.post(url, {"Accept": "application/json"})
+        while True:
+            try:
+                found = extract(self._good(answer).json())
+            except (LookupError, TypeError, ValueError) as error:
+                raise Unreachable(f"{self._name} answered something unexpected; try again later.") from error
+            if found:
+                return found
+            if loop.time() > until:
+                raise Unreachable(f"{self._name} has not made its package of this record in time; try again later.")
+            await asyncio.sleep(pause)
+            pause = min(10.0, 1.5 * pause)
+            answer = await self._fetcher.get(url, {"Accept": "application/json"})
+
     async def aclose(self) -> None:
         """Close connections."""
         await self._shared.aclose()
@@ -110,3 +137,14 @@ class Archive:
 def doi_address(base: str, identifier: str) -> str:
     """Where a DOI is resolved."""
     return f"{base.rstrip('/')}/{quote(identifier, safe='/:;()._-')}"
+
+
+def listed(files: list[File], *, unpack: bool = True) -> list[File]:
+    """The files of a record, when there are some and not too many; a single zip archive is unpacked, as repo2docker does."""
+    if not files:
+        raise Unresolved("This record has no files that can be downloaded.")
+    if len(files) > MOST:
+        raise Unresolved(f"This record has more than {MOST:,} files, which is more than can be served here.")
+    if unpack and len(files) == 1 and files[0].path.lower().endswith(".zip"):
+        return [replace(files[0], unpack="zip", inside="*")]
+    return files

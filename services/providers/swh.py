@@ -14,10 +14,12 @@ from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, malformed, not_resolved, unquoted
 from services.providers.origin import origin
 from services.providers.records import Archive
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _ID = re.compile(r"swh:1:(rev|dir|rel|snp|cnt):([0-9a-f]{40})((?:;[a-z]+=[^;\s\x00-\x1f\x7f]*)*)", re.IGNORECASE)
 _HOPS = 5
+_PATIENCE = 1800.0  # seconds that the archive may take to pack a directory
 
 
 class SoftwareHeritage:
@@ -80,6 +82,16 @@ class SoftwareHeritage:
         path = re.search(r";path=/?([^;]+)", unquoted(text))
         return Link(self.prefix, spec.repo, "", spec.repo, file=path[1] if path else "")
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`: the directory as the archive's vault packs it, which may take minutes the first time."""
+        spec = self.parse(repo_url)
+        kind, digits = spec.extra["kind"], spec.extra["id"]
+        if kind == "rev":
+            digits = await self._archive.ask(f"{self._home.text}/api/1/revision/{digits}/", _directory)
+        name = f"swh:1:dir:{digits}"
+        where = await self._archive.made(f"{self._home.text}/api/1/vault/flat/{name}/", _packed, _PATIENCE)
+        return [File(name, where, unpack="tar", inside=name)]
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
@@ -113,3 +125,15 @@ def _snapshot(answer: Any) -> tuple[str, str]:
             return _target(branch["target_type"], branch["target"])
         branch = answer["branches"][branch["target"]]
     raise ValueError("aliases")
+
+
+def _directory(answer: Any) -> str:
+    return _target("directory", answer["directory"])[1]
+
+
+def _packed(answer: Any) -> str:
+    """Where the package is; "" as long as it is made."""
+    if answer["status"] == "failed":
+        why = str(answer.get("progress_message") or "no reason given")[:200]
+        raise Unresolved(f"Software Heritage cannot pack this directory ({why}).")
+    return str(answer["fetch_url"]) if answer["status"] == "done" else ""

@@ -5,12 +5,13 @@ A DOI may mean a record or all versions of it; the DOI system leads to the newes
 
 import re
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of, version
+from services.providers.records import Archive, doi, doi_address, doi_of, listed, version
+from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
 _PAGE = re.compile(r"/records?/(\d+)(/.*)?")
@@ -64,6 +65,23 @@ class Zenodo:
             return None
         return Link(self.prefix, found, "", found)
 
+    async def files(self, repo_url: str, ref: str) -> list[File]:
+        """See `Records`."""
+        page = urlsplit(await self._archive.follow(doi_address(self._doi, repo_url)))
+        return list(await self._archive.ask(f"{page.scheme}://{page.netloc}/api/records/{quote(ref)}", _files))
+
     async def aclose(self) -> None:
         """See `Provider`."""
         await self._archive.aclose()
+
+
+def _files(answer: Any) -> list[File]:
+    """The files of a record, in today's words of the software (`key`, `links.self`) and in those of before 2023."""
+    found = []
+    for file in answer["files"]:
+        links, checksum = file["links"], str(file.get("checksum", ""))
+        found.append(File(
+            str(file.get("key") or file["filename"]), str(links.get("content") or links.get("self") or links["download"]),
+            int(file.get("size", file.get("filesize", -1))), checksum if ":" in checksum or not checksum else f"md5:{checksum}"))
+    return listed(found)
+

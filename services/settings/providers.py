@@ -6,12 +6,16 @@ from pydantic import Field, SecretStr
 
 from services.settings.base import Group
 
+# BinderHub's, in its order, then ours. `gitea` has no host that could be meant by everybody.
+_OFFERED = (
+    "gh", "gist", "git", "gl", "zenodo", "figshare", "hydroshare", "dataverse", "ckan", "bitbucket", "codeberg", "swh", "osf",
+)
 
 class ProviderSettings(Group):
     """The forges that links may lead to."""
 
     group: ClassVar[str] = "providers"
-    enabled: list[str] = Field(default_factory=lambda: ["gh", "gist", "git", "gl"], description="Prefixes of the providers that are offered, in the order of the home page.")
+    enabled: list[str] = Field(default_factory=lambda: list(_OFFERED), description="Prefixes of the providers that are offered, in the order of the home page.")
     github_host: str = Field("github.com", description="Host of GitHub, or of a GitHub Enterprise server; like every host here with :port where needed, and with http:// where there is no TLS.")
     github_api: str = Field("https://api.github.com", description="Base address of GitHub's REST API.")
     github_token: SecretStr = Field(SecretStr(""), description="Token for GitHub's API and git: a higher limit, private repositories. Everybody who may launch may then launch those.")

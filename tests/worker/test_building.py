@@ -31,7 +31,7 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 async def building(settings: Settings, db: Database) -> AsyncIterator[Building]:
     redis = Redis(settings.redis)
     teller = Teller(db, Wake(redis), Bell(redis, lambda _: None))
-    yield Building(teller, make_runtime(settings), settings.builds)
+    yield Building(teller, make_runtime(settings), settings.builds, {})
     for part in (teller, teller.wake, teller.bell, redis):
         await part.aclose()
 
@@ -101,7 +101,7 @@ async def test_a_run_is_removed_once_the_row_needs_it_no_more(
     teller, runtime = Teller(db, Wake(redis), Bell(redis, lambda _: None)), FakeRuntime(tmp_path)
     runtime.builder = told = Told(tmp_path, db)
     await insert(db, "one", script, more)
-    await work(Building(teller, runtime, settings.builds), db)
+    await work(Building(teller, runtime, settings.builds, {}), db)
     assert told.removed == [removed]
     for part in (teller, teller.wake, teller.bell, redis):
         await part.aclose()
@@ -132,7 +132,7 @@ async def test_a_start_that_is_cancelled_is_over_before_its_run_is_stopped(db: D
     runtime.builder = slow = Slow(tmp_path)
     await insert(db, "one", "hang")
     lease = Lease((await Claims(db, BUILD, "me", 60).claim(1))[0])
-    working = asyncio.create_task(Building(teller, runtime, settings.builds).work(lease))
+    working = asyncio.create_task(Building(teller, runtime, settings.builds, {}).work(lease))
     await slow.begun.wait()
     await db.rows(sa.text("UPDATE build SET target = 'cancelled', cancel_at = now()"))
     lease.retarget("cancelled")

@@ -14,16 +14,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steps import layer, laying, say
+from steps import layer, laying, records, say
 from steps.job import PLACE, WORK, Job
 
 CHECKOUT, ENVIRONMENT = WORK / "src" / "repository", WORK / "src" / "environment-repository"
 LOGINS = PLACE / "logins.json"
 _FAILED = PLACE / "failed"
+_NEVER = 315_532_800  # what is no commit has no time; archives begin in 1980
 _GIT = (
     "git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main",
     "-c", "credential.helper=",
@@ -36,7 +38,10 @@ class Failed(Exception):
 
 def fetch(job: Job) -> None:
     """Bring everything that the job names below WORK, in a process of its own. Raises `Failed`."""
-    sources = {"repo_url": job.repo_url, "commit": job.commit, "branch": job.branch, "environment": job.environment}
+    sources = {
+        "repo_url": job.repo_url, "commit": job.commit, "branch": job.branch, "environment": job.environment, "files": job.files,
+        "bytes": job.bytes, "seconds": job.deadline,
+    }
     done = subprocess.run([sys.executable, "-m", "steps.fetch"], input=json.dumps(sources), text=True, check=False)
     if done.returncode:
         raise Failed(_FAILED.read_text() if _FAILED.exists() else f"Fetching {job.repo_url} was ended.")
@@ -44,7 +49,7 @@ def fetch(job: Job) -> None:
 
 def arrange(job: Job) -> int:
     """Make one tree of what has been fetched, in CHECKOUT; the time of the content's commit. Raises `Failed`."""
-    time = layer.commit_time(CHECKOUT)
+    when = _NEVER if job.files else layer.commit_time(CHECKOUT)
     try:
         if job.subdir:
             laying.narrow(CHECKOUT, job.subdir)
@@ -53,7 +58,7 @@ def arrange(job: Job) -> int:
             say.line(laying.told(left), "fetching")
     except laying.Unfit as error:
         raise Failed(str(error)) from error
-    return time
+    return when
 
 
 def main() -> int:
@@ -64,18 +69,31 @@ def main() -> int:
         logins = LOGINS.read_text()
         LOGINS.unlink()
     git = Git(json.loads(logins) if logins else {})
+    bounds = int(sources["bytes"]), time.monotonic() + float(sources["seconds"])
     try:
-        git.commit(sources, CHECKOUT)
+        bring(git, sources, CHECKOUT, bounds)
         if apart is not None:
             say.line(f"Fetching the environment of {apart['repo_url']}", "fetching")
             try:
-                git.commit(apart, ENVIRONMENT)
+                bring(git, apart, ENVIRONMENT, bounds)
             except Failed as error:
                 raise Failed(f"The environment repository: {error}") from error
     except Failed as error:
         _FAILED.write_text(str(error))
         return 1
     return 0
+
+
+def bring(git: "Git", source: Mapping[str, Any], into: Path, bounds: tuple[int, float]) -> None:
+    """Fetch a commit, or download the files of a record."""
+    if not source["files"]:
+        git.commit(source, into)
+        return
+    into.mkdir(parents=True)
+    try:
+        records.Gathering(into, *bounds, lambda text: say.line(text, "fetching")).all(source["files"])
+    except records.Unavailable as error:
+        raise Failed(str(error)) from error
 
 
 class Git:

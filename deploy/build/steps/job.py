@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 WORK = Path("/work")  # the build's volume: everything that it writes, and nothing else can be written
 PLACE = WORK / "dockyard"
@@ -22,7 +23,9 @@ class Job:
     push: bool = False
     branch: str = ""  # what to fetch where the server refuses a commit id
     subdir: str = ""  # of the repository: what is built
-    environment: dict[str, str] | None = None  # the environment's repository, where it is another: repo_url, commit, branch
+    environment: dict[str, Any] | None = None  # the environment's repository, where it is another: repo_url, commit, branch, files
+    files: list[dict[str, Any]] = field(default_factory=list)  # of a published record, instead of git's; see services.records
+    bytes: int = 4 << 30  # that a record may have
     environment_image: str = ""  # name of environments, the tag still to come; "" where content layers are off
     no_cache: bool = False
     uv: bool = False

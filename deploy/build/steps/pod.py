@@ -6,11 +6,13 @@ repository is built), the image goes to the registry from here, and how it ended
 the container: `{"reason": …, "hint": …}`, from which the worker makes its sentence.
 """
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 from steps import fetch, repository, say
@@ -81,7 +83,10 @@ def run() -> int:
 
 def _job() -> tuple[Job, str, bool]:
     """The job, where its image goes, and whether without TLS; the places are ready."""
-    told = json.loads(os.environ.pop("DOCKYARD_JOB"))
+    text = os.environ.pop("DOCKYARD_JOB")
+    if text.startswith("zlib:"):  # a record of many files
+        text = zlib.decompress(base64.b64decode(text[5:])).decode()
+    told = json.loads(text)
     destination, plain = told.pop("destination"), told.pop("plain")
     for place in (PLACE, CHECKOUT.parent, OUT, WORK / "tmp"):
         place.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from services.egress.logins import Logins
@@ -109,7 +110,7 @@ def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> 
     appendix = settings.appendix.replace("{repo_url}", job.repo_url).replace("{binder_url}", job.options.get("binder_url", ""))
     content = {
         "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "subdir": job.subdir, "environment": repository(job.environment),
-        "image": job.image, "mode": settings.builder,
+        "files": [file.told() for file in job.files], "bytes": settings.build_bytes // 4, "image": job.image, "mode": settings.builder,
         "push": recipe.pushes, "environment_image": recipe.environments, "no_cache": job.no_cache, "uv": settings.uv,
         "base_image": settings.base_image, "default_buildpack": settings.default_buildpack, "appendix": appendix,
         "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout,
@@ -126,9 +127,12 @@ def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> 
     return files
 
 
-def repository(source: Source | None) -> dict[str, str] | None:
+def repository(source: Source | None) -> dict[str, Any] | None:
     """The environment's repository as the steps have it."""
-    return {"repo_url": source.repo_url, "commit": source.commit, "branch": source.ref} if source else None
+    if source is None:
+        return None
+    files = [file.told() for file in source.files]
+    return {"repo_url": source.repo_url, "commit": source.commit, "branch": source.ref, "files": files}
 
 
 def registry_login(recipe: Recipe, job: BuildJob, username: str, password: str) -> dict[str, str]:

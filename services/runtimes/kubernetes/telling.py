@@ -5,7 +5,9 @@ pushed to where the registry answers inside of the cluster (`registry.url`), whi
 nodes pull it by (the host in `builds.image_prefix`).
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -18,6 +20,8 @@ VARIABLE = "DOCKYARD_JOB"
 COMMAND = ("python", "-m", "steps.pod")
 FETCH = (*COMMAND, "fetch")
 LOGINS = "DOCKYARD_LOGINS"
+PACKED = "zlib:"
+_LONG = 64 << 10  # Linux takes variables of up to 128 KiB
 
 
 class Telling:
@@ -35,13 +39,19 @@ class Telling:
         recipe, apart = self._recipe, job.environment
         told = {
             "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "subdir": job.subdir,
-            "environment": {"repo_url": apart.repo_url, "commit": apart.commit, "branch": apart.ref} if apart else None, "image": job.image,
+            "environment": {
+                "repo_url": apart.repo_url, "commit": apart.commit, "branch": apart.ref, "files": [file.told() for file in apart.files],
+            } if apart else None,
+            "files": [file.told() for file in job.files], "image": job.image,
             "mode": "contained" if self._contained else "engine", "push": True, "no_cache": job.no_cache, "uv": recipe.uv,
             "base_image": recipe.base_image, "default_buildpack": recipe.default_buildpack, "appendix": recipe.appendix,
             "arguments": list(recipe.repo2docker_args), "deadline": self._deadline,
             "destination": self._destination(job.image), "plain": self._registry.url.startswith("http://"),
         }
-        return {VARIABLE: json.dumps(told, separators=(",", ":"))}
+        text = json.dumps(told, separators=(",", ":"))
+        if len(text) > _LONG:
+            text = PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+        return {VARIABLE: text}
 
     def logins(self, job: BuildJob) -> str:
         """What the container that fetches is given for private repositories; "" for none."""

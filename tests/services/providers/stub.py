@@ -28,6 +28,7 @@ class Stub:
     """Answers by path (still escaped, with or without its query); keeps every request; `held` makes requests wait until it is set."""
 
     pages: dict[str, Page] = field(default_factory=dict)
+    series: dict[str, list[Page]] = field(default_factory=dict)  # by method and path: one answer after the other, before `pages`
     requests: list[web.BaseRequest] = field(default_factory=list)
     everything: Page | None = None  # what is answered to all requests instead
     held: asyncio.Event | None = None
@@ -63,6 +64,9 @@ class Stub:
         if self.held is not None:
             await self.held.wait()
         path = request.raw_path.partition("?")[0]
+        if answers := self.series.get(f"{request.method} {path}"):
+            page = answers.pop(0)
+            return web.Response(status=page.status, headers=page.headers, body=page.body.encode())
         page = self.everything or self.pages.get(request.raw_path) or self.pages.get(path) or Page(404, {}, '{"message": "Not Found"}')
         etag = page.headers.get("Etag")
         if etag is not None and request.headers.get("If-None-Match") == etag:

@@ -9,7 +9,7 @@ import pytest
 
 from services.errors import BadRequest, DockyardError, Forbidden, Misconfigured, RateLimited, Unresolved
 from services.names import image_name
-from services.providers import Resolved, make_providers
+from services.providers import TABLE, Resolved, make_providers
 from services.providers.links import read_link
 from services.settings import EgressSettings, ProviderSettings
 from tests.gitserver import GitServer, Repo
@@ -189,7 +189,7 @@ def test_its_own_binder_link_is_read_back(make: Make, case: Case) -> None:
 def test_the_table(make: Make) -> None:
     settings = ProviderSettings.model_validate({})
     providers = make_providers(settings, EgressSettings.model_validate({}))
-    assert list(providers) == settings.enabled == ["gh", "gist", "git", "gl"]
+    assert list(providers) == settings.enabled == [prefix for prefix in TABLE if prefix != "gitea"]
     for key, value in (("enabled", ["gh", "nosuch"]), ("github_api", "ftp://x"), ("github_host", "a b"), ("gitlab_host", "u:p@h")):
         with pytest.raises(Misconfigured, match=rf"providers\.{key}"):
             make_providers(ProviderSettings.model_validate({key: value}), EgressSettings.model_validate({}))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import laying, plan
+from . import laying, plan, records
 from .checkout import Bounds, Checkout, Refused
 from .said import HOME, Failure, read, report, say
 
@@ -34,12 +34,12 @@ def main() -> int:
 def fetch(job: dict[str, Any], logins: dict[str, Any], home: Path) -> str:
     """Bring the tree that is built into `home`; an id of all that is in it. Raises `Failure` and `Unfit`."""
     bounds = Bounds(home, job["repository_bytes"], job["fetch_timeout"], logins)
-    content = Checkout(bounds, home, job)
-    tree = content.run()
+    tree = _brought(bounds, home, job)
     if job["subdir"]:
         inner = ""
-        with suppress(Refused):  # in a submodule
-            inner = content.git("rev-parse", "--verify", "-q", f"{job['commit']}:{job['subdir']}").strip()
+        if not job["files"]:
+            with suppress(Refused):  # in a submodule
+                inner = Checkout(bounds, home, job).git("rev-parse", "--verify", "-q", f"{job['commit']}:{job['subdir']}").strip()
         laying.narrow(home, job["subdir"])
         say("fetching", f"Only {job['subdir']} of it is built.")
         tree = inner or _joined(tree, job["subdir"])
@@ -47,15 +47,27 @@ def fetch(job: dict[str, Any], logins: dict[str, Any], home: Path) -> str:
         return tree
     aside = home / f".{uuid.uuid4().hex}"
     aside.mkdir()
-    environment = _named("environment repository", Checkout(bounds, aside, job["environment"]))
+    environment = _named("environment repository", bounds, aside, job["environment"])
     if left := laying.lay(home, aside):
         say("fetching", laying.told(left))
     return _joined(tree, environment)
 
 
-def _named(what: str, checkout: Checkout) -> str:
+def _brought(bounds: Bounds, into: Path, source: dict[str, Any]) -> str:
+    """Fetch a commit, or download the files of a record; an id of what there is."""
+    if not source["files"]:
+        return Checkout(bounds, into, source).run()
+    say("fetching", f"Downloading {source['repo_url']}, version {source['commit']}")
     try:
-        return checkout.run()
+        return records.Gathering(into, bounds.bytes, bounds.until, lambda text: say("fetching", text)).all(source["files"])
+    except records.Unavailable as error:
+        hint = "Try again later." if error.retryable else "Ask who has published it, or the operator."
+        raise Failure(str(error), hint, retryable=error.retryable) from error
+
+
+def _named(what: str, bounds: Bounds, into: Path, source: dict[str, Any]) -> str:
+    try:
+        return _brought(bounds, into, source)
     except Failure as failure:
         raise Failure(f"The {what}: {failure.reason}", failure.hint, retryable=failure.retryable) from failure
 

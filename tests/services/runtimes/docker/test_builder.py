@@ -2,11 +2,15 @@
 
 import asyncio
 import secrets
+import zipfile
 from collections.abc import AsyncIterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from services.records import File
 from services.runtimes.base import Lines, Presence
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import GitServer, Repo
@@ -62,6 +66,31 @@ async def test_a_broken_dockerfile_fails_with_the_builders_words(
     assert not told.end.retryable
     assert "nonsense-command" in told.end.reason
     assert "error" in told.end.reason.lower()
+
+
+async def test_the_files_of_a_record_become_an_image(store: RegistryServer, tmp_path: Path) -> None:
+    """Downloaded in the build container, as its archive tells them, an archive unpacked."""
+    with zipfile.ZipFile(tmp_path / "record.zip", "w") as made:
+        made.writestr("r-1/Dockerfile", f"FROM {lab.SMALL}\nCOPY . /content\n")
+        made.writestr("r-1/a", "text")
+    found = lab.runtime(store, "contained")
+    server = ThreadingHTTPServer((lab.gateway(), 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    serving = asyncio.create_task(asyncio.to_thread(server.serve_forever, 0.05))
+    image = f"{store.host}/tests/r2d-zenodo-1:1"
+    try:
+        files = (File("record.zip", f"http://{lab.gateway()}:{server.server_port}/record.zip", unpack="zip", inside="*"),)
+        told = await lab.build(found, lab.job("10.5281/zenodo.1", "1", image, files=files))
+        assert told.end is not None
+        assert told.end.ok, told.text
+        assert "Downloading record.zip" in told.text
+        lab.docker("pull", "-q", image)
+        assert lab.docker("run", "--rm", image, "cat", "/content/a") == "text"
+        lab.docker("rmi", image)
+    finally:
+        server.shutdown()
+        await serving
+        server.server_close()
+        await found.aclose()
 
 
 async def test_a_commit_that_is_gone_is_named(
