@@ -77,7 +77,7 @@ class Story:
         self.wrong.append(f"{self.script} {self.launch[:12]}: {what}")
 
 
-async def follow(client: httpx.AsyncClient, ask: Ask | str, *, patience: float = 150.0) -> Story:
+async def follow(client: httpx.AsyncClient, ask: Ask | str, *, patience: float = 300.0) -> Story:
     """Ask for a launch and follow it to its end, whatever happens to the connection.
 
     The client itself drops each of its first three connections after `ask.cut` seconds. One that has not yet been told its

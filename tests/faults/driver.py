@@ -47,7 +47,7 @@ class Driver:
     """
 
     def __init__(
-        self, place: Place, seed: int, *, asks: Asks | None = None, clients: int = 6, rest: float = 60.0, patience: float = 150.0,
+        self, place: Place, seed: int, *, asks: Asks | None = None, clients: int = 6, rest: float = 120.0, patience: float = 300.0,
         breakers: int = 2,
     ) -> None:
         self._place = place

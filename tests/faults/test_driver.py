@@ -7,7 +7,7 @@ import pytest
 from tests.faults.driver import Driver
 from tests.faults.site import site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
 
 
 async def test_whatever_dies_every_launch_ends_and_nothing_is_left(short: Path) -> None:

@@ -15,7 +15,7 @@ from tests.faults.power import cut_off
 from tests.faults.tree import Tree
 from tests.gitserver import GitServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
 QUICK = {"DOCKYARD_LEASES_SECONDS": "3", "DOCKYARD_REAPER_EVERY": "1", "DOCKYARD_REAPER_ORPHAN_AGE": "1"}
 
 
