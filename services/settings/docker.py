@@ -25,7 +25,7 @@ class DockerSettings(Group):
     build_idle: float = Field(900.0, ge=0, description="Seconds without a line of log after which a build is stopped; 0: never.")
     build_log_bytes: int = Field(64 << 20, ge=1 << 16, description="Bytes of log after which a build is stopped.")
     seccomp: str = Field("", description="Seccomp profile (JSON file) of contained builds; empty: the one in deploy/build; unconfined: none.")
-    bases: list[str] = Field(default_factory=list, description="Images that contained builds find ready, taken from the engine once for all builds; empty: the base_image, if one is set.")
+    bases: list[str] = Field(default_factory=list, description="Images that contained builds find ready, taken from the engine once for all builds; the base_image is one of them.")
     repo2docker_args: list[str] = Field(default_factory=list, description="Further arguments of repo2docker.")
     appendix: str = Field("", description="Lines at the end of every Dockerfile that repo2docker makes; {binder_url} and {repo_url} are filled in.")
     base_image: str = Field("", description="Base image of what repo2docker builds; empty: repo2docker's own.")

@@ -34,7 +34,7 @@ class Bases:
     async def volume(self) -> str:
         """The name of the full volume, or "" where no bases are set. The first call may take a minute."""
         settings = self._recipe.docker
-        names = settings.bases or ([settings.base_image] if settings.base_image else [])
+        names = list(dict.fromkeys([*settings.bases, *([settings.base_image] if settings.base_image else [])]))
         if not names:
             return ""
         async with self._lock:
