@@ -15,6 +15,8 @@ from api.services import ApiServices
 from api.streams import Fanout
 from services import VERSION
 from services.lifecycle import Process, garbage
+from services.policy import Policy
+from services.policy.bounds import bounds
 from services.providers import make_providers
 from services.secrets import Secret
 from services.settings import Settings
@@ -33,16 +35,19 @@ def make_app(settings: Settings) -> ASGIApp:
         process = Process(settings, "api")
         providers = make_providers(settings.providers, settings.egress)
         fanout = Fanout(process.db, process.redis, secret.server_token, settings.front.hold)
+        policy = Policy(process.db, process.redis, settings.providers, settings.limits)
         app.state.services = ApiServices(
             settings=settings, providers=providers, teller=process.teller, redis=process.redis,
-            creator=Creator(process.db, process.bell, settings.limits), fanout=fanout, secret=secret,
+            creator=Creator(process.db, process.bell, bounds(settings.limits, settings.front)), policy=policy, fanout=fanout, secret=secret,
             tokens=tokens,
         )
         fanout.start()
+        policy.start()
         garbage.settle()
         try:
             yield
         finally:
+            await policy.aclose()
             await fanout.aclose()
             for provider in providers.values():
                 await provider.aclose()

@@ -9,7 +9,9 @@ launch costs a third less of the api's time than as an ordinary route. A watcher
 less than half of the memory.
 """
 
+import math
 import re
+import time
 
 import structlog
 from starlette.requests import Request
@@ -26,7 +28,8 @@ from api.services import ApiServices, services_of
 from api.streams import EventStream, Position
 from api.streams.position import read
 from api.streams.response import OneEvent
-from services.errors import DockyardError, NotFound, Overloaded
+from services.errors import DockyardError, NotFound, Overloaded, Paused
+from services.policy.bounds import Rate
 from services.usecases.read import stream_end
 
 log = structlog.get_logger()
@@ -112,8 +115,8 @@ async def build(request: Request) -> Response:
     check_room(services)
     spec = parse(services, provider, raw)
     asked = Asked(build_only=build_only, counted=not token, layout=layout_of(services, request.query_params))
-    _, feed = await accept(request, services, spec, asked)
-    return EventStream(services.fanout, feed, START)
+    created, feed = await accept(request, services, spec, asked)
+    return EventStream(services.fanout, feed, START, _rate(created.rate))
 
 
 def check_room(services: ApiServices) -> None:
@@ -122,11 +125,24 @@ def check_room(services: ApiServices) -> None:
         raise Overloaded("This server has too many open streams. Try again in half a minute.", 30)
 
 
+def _rate(rate: Rate | None) -> dict[str, str]:
+    """BinderHub's headers, where the launch counted against a rate."""
+    if rate is None:
+        return {}
+    return {
+        "x-ratelimit-remaining": str(rate.remaining), "x-ratelimit-reset": str(math.ceil(time.time() + rate.reset)),
+        "x-ratelimit-limit": str(rate.limit),
+    }
+
+
 def _refused(error: DockyardError) -> Response:
     if error.code in _WITHOUT_STATUS:
         return OneEvent(refusal(None, error.sentence))
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, Overloaded) else {}
-    return OneEvent(refusal(error.status, error.sentence), headers)
+    if not isinstance(error, Overloaded | Paused):
+        return OneEvent(refusal(error.status, error.sentence))
+    more = {"limit": error.limit} if isinstance(error, Overloaded) and error.limit else {}
+    body = refusal(error.status, error.sentence, retry_after=error.retry_after, **more)
+    return OneEvent(body, {"retry-after": str(error.retry_after)})
 
 
 async def follow(services: ApiServices, launch: str, last_event_id: str) -> Response:

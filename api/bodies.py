@@ -203,3 +203,4 @@ class Problem(BaseModel):
     detail: str = Field(description="A sentence for the user.")
     code: str = Field(description="Stable, for programs.", examples=["bad_spec"])
     retry_after: int | None = Field(default=None, description="Seconds after which trying again makes sense.")
+    limit: str | None = Field(default=None, description="The limit that was hit, as its setting is named.", examples=["open_per_client"])

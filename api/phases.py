@@ -73,7 +73,9 @@ def encode(event: StoredEvent, line: int, token: Callable[[str], str]) -> bytes:
     return f"id: {event.launch}.{event.seq}.{line}\ndata: {json.dumps(body(event, token))}\n\n".encode()
 
 
-def refusal(status: int | None, message: str) -> bytes:
-    """The event with which BinderHub answers what it refuses before a launch begins; without a status where it has none."""
+def refusal(status: int | None, message: str, **more: Any) -> bytes:
+    """The event with which BinderHub answers what it refuses before a launch begins; without a status where it has none. What is
+    ours stands in further keys.
+    """
     code = {} if status is None else {"status_code": status}
-    return f"data: {json.dumps({'phase': 'failed', **code, 'message': message.rstrip() + chr(10)})}\n\n".encode()
+    return f"data: {json.dumps({'phase': 'failed', **code, 'message': message.rstrip() + chr(10), **more})}\n\n".encode()

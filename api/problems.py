@@ -73,6 +73,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     if wait is not None:
         headers["retry-after"] = str(wait)
         more["retry_after"] = wait
+    if limit := getattr(error, "limit", ""):
+        more["limit"] = limit
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return _answer(request, error.status, error.code, error.sentence, headers, **more)

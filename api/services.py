@@ -9,6 +9,7 @@ from api.build_tokens import BuildTokens
 from api.metrics import Metrics
 from api.streams import Fanout
 from services.lifecycle import Teller
+from services.policy import Policy
 from services.providers.base import Provider
 from services.queue import Redis
 from services.secrets import Secret
@@ -27,6 +28,7 @@ class ApiServices:
     teller: Teller  # its `db` is the database
     redis: Redis
     creator: Creator
+    policy: Policy  # what may be launched now
     fanout: Fanout
     secret: Secret
     tokens: BuildTokens

@@ -4,10 +4,10 @@ from fastapi import APIRouter
 
 from api import static_files
 from api.pages import build, gone, home, launch, ops
-from api.routes import builds, health, launches, legacy, links, servers
+from api.routes import admin, builds, health, launches, legacy, links, servers
 from services.settings import FrontSettings
 
-APIS: tuple[APIRouter, ...] = (launches.router, builds.router, servers.router, links.router, health.router)
+APIS: tuple[APIRouter, ...] = (launches.router, builds.router, servers.router, links.router, admin.router, health.router)
 PAGES: tuple[APIRouter, ...] = (
     launch.router, build.router, gone.router, ops.router, static_files.router, legacy.router, home.router,
 )

@@ -25,6 +25,8 @@ class Base(DeclarativeBase):
 
 _NOW = text("now()")
 _ZERO = text("0")
+_OPEN = "state IN ('waiting', 'resolving', 'building', 'launching')"
+_HELD = "state IN ('ready', 'stopping')"
 _LIVE = "state IN ('waiting', 'resolving', 'building', 'launching', 'ready', 'stopping')"
 
 
@@ -92,10 +94,10 @@ class Launch(Owned, Base):
             "launch_launch", "due",
             postgresql_where=text("state IN ('launching', 'stopping') OR (state = 'ready' AND target = 'stopped')"),
         ),
-        Index("launch_client", "client", postgresql_where=text("state IN ('waiting', 'resolving', 'building', 'launching')")),
+        Index("launch_open_network", "network", "client", postgresql_where=text(_OPEN)),
+        Index("launch_held_network", "network", "client", postgresql_where=text(_HELD)),
         Index("launch_waiters", "build", postgresql_where=text("state = 'building'")),
         Index("launch_ready", "ready_at", postgresql_where=text("state = 'ready'")),
-        Index("launch_live_network", "network", "client", postgresql_where=text(_LIVE)),
         Index("launch_live_repository", "repository", postgresql_where=text(_LIVE)),
         Index("launch_created", "created_at", "id"),
         Index("launch_failed", "ended_at", postgresql_where=text("state = 'failed'")),

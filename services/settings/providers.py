@@ -36,7 +36,8 @@ class ProviderSettings(Group):
     gitea_host: str = Field("", description="Host of a Gitea or Forgejo of one's own, for the provider gitea.")
     git_credentials: dict[str, SecretStr] = Field(default_factory=dict, description="Logins for private repositories by host (host, host:port, or http://host:port where there is no TLS): username=…\\npassword=…, as BinderHub's. Given to git when that host asks for a login, and to no other host.")
     secret_gists: bool = Field(False, description="Whether secret gists may be launched.")
-    banned: list[str] = Field(default_factory=list, description="Specs that may not be launched: regular expressions against provider/spec, ignoring case.")
+    banned: list[str] = Field(default_factory=list, description="Specs that may not be launched: regular expressions (of RE2, from the begin on, ignoring case) against provider/spec and the repository's name, such as github.com/org/name. ./dockyard rules does the same at run time.")
+    allowed: list[str] = Field(default_factory=list, description="If there are any, only specs that one of these matches may be launched; as banned, which wins.")
     timeout: float = Field(10.0, gt=0, description="Seconds to wait for a forge.")
 
 

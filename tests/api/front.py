@@ -23,6 +23,8 @@ from api.streams.rows import events_after
 from services.events import Kind, NewEvent, StoredEvent
 from services.lifecycle import Move, Process
 from services.names import new_id
+from services.policy import Policy
+from services.policy.bounds import bounds
 from services.providers import make_providers
 from services.secrets import Secret
 from services.settings import Settings
@@ -40,10 +42,12 @@ class Front:
         self.process = Process(settings, "api")
         secret = Secret(settings.home.secret.get_secret_value())
         self.fanout = Fanout(self.process.db, self.process.redis, secret.server_token, settings.front.hold)
+        self.policy = Policy(self.process.db, self.process.redis, settings.providers, settings.limits)
         self.services = ApiServices(
             settings=settings, providers=make_providers(settings.providers, settings.egress), teller=self.process.teller,
             redis=self.process.redis,
-            creator=Creator(self.process.db, self.process.bell, settings.limits), fanout=self.fanout, secret=secret,
+            creator=Creator(self.process.db, self.process.bell, bounds(settings.limits, settings.front)), fanout=self.fanout, secret=secret,
+            policy=self.policy,
             tokens=BuildTokens(settings.front, secret),
         )
         self.inner = FastAPI(version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.events import Kind, NewEvent
+from services.names import new_id
 from services.settings import load
 from services.states import LaunchState
 from tests.api.front import Front
@@ -27,7 +28,7 @@ async def test_a_launch_is_accepted_and_shown_to_its_holder(http):
 async def test_an_idempotency_key_gives_the_same_launch(http):
     made = [
         (await http.post("/api/v1/launches", json={"provider": "gh", "spec": "a/b/HEAD"}, headers={"idempotency-key": key})).json()
-        for key in ("one", "one", "two")
+        for key in (*2 * [new_id()], new_id())
     ]
     assert made[0]["id"] == made[1]["id"] != made[2]["id"]
 

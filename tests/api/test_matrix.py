@@ -42,6 +42,11 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "DELETE /api/v1/servers/{server_id}": (202, 403, 403, 202),
     "GET /api/v1/stats": ALL,
     "GET /api/v1/links": ALL,
+    "GET /api/v1/admin/rules": NONE,
+    "POST /api/v1/admin/rules": (401, 401, 403, 201),
+    "DELETE /api/v1/admin/rules/{rule_id}": (401, 401, 403, 404),
+    "GET /api/v1/admin/pause": NONE, "DELETE /api/v1/admin/pause": NONE,
+    "PUT /api/v1/admin/pause": (401, 401, 403, 422),  # without a body: a pause would hold for the rest of the table
     "GET /health": (503, 503, 503, 503),  # there is no hub in this test
     "HEAD /health": (503, 503, 503, 503),
     "GET /livez": ALL, "HEAD /livez": ALL, "GET /readyz": ALL, "HEAD /readyz": ALL, "GET /metrics": ALL,
@@ -69,9 +74,11 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /api/v1/launches": {"json": {"provider": "gh", "spec": "a/b/HEAD"}},
+    "POST /api/v1/admin/rules": {"json": {"kind": "banned", "pattern": "gh/nobody/nothing"}},
     "GET /api/v1/links": {"params": {"link": "a/b"}},
 }
-FIXED = {"provider": "gh", "spec:path": "a/b/HEAD", "name": "dockyard.css", "user": "a", "repo": "b", "path:path": "c"}
+FIXED = {"provider": "gh", "spec:path": "a/b/HEAD", "name": "dockyard.css", "user": "a", "repo": "b",
+         "rule_id": "0123456789abcdef", "path:path": "c"}
 CALLERS = ("maker", "other", "reader", "admin")
 
 

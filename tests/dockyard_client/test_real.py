@@ -31,8 +31,9 @@ def lines(events: list[Event]) -> list[str]:
 
 async def test_the_life_of_a_launch(stack: Stack) -> None:
     async with AsyncClient(f"http://127.0.0.1:{stack.port}") as client:
-        made = await client.launches.create(**wanted("lines-5+slow-0.3"), urlpath="lab", idempotency_key="once")
-        assert (await client.launches.create(**wanted("lines-5+slow-0.3"), idempotency_key="once")).id == made.id
+        once = {**wanted("lines-5+slow-0.3"), "urlpath": "lab", "idempotency_key": "once-and-for-all"}
+        made = await client.launches.create(**once)
+        assert (await client.launches.create(**once)).id == made.id
         events = [event async for event in client.launches.events(made.id)]
         assert lines(events) == [f"line {n} of 5\n" for n in range(1, 6)]
         assert events[-1].state == "ready"

@@ -7,9 +7,10 @@ import pytest
 from services.db import Database
 from services.errors import Overloaded
 from services.names import new_id
+from services.policy.bounds import Bounds
 from services.providers.base import Spec
 from services.queue import Bell, Redis
-from services.settings import LimitSettings, Settings
+from services.settings import Settings
 from services.usecases.create import Creator, NewLaunch
 
 SPEC = Spec("gh", "a/b/HEAD", "a/b", "HEAD")
@@ -19,7 +20,7 @@ SPEC = Spec("gh", "a/b/HEAD", "a/b", "HEAD")
 async def creator(settings: Settings) -> AsyncIterator[Creator]:
     redis, db = Redis(settings.redis), Database(settings.database)
     bell = Bell(redis, lambda queue: None)
-    yield Creator(db, bell, LimitSettings(open_per_client=1, open_total=2))
+    yield Creator(db, bell, Bounds(open_per_client=1, open_total=2))
     await bell.aclose()
     await redis.aclose()
     await db.aclose()
