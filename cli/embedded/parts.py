@@ -32,7 +32,7 @@ from cli.embedded.valkey import Valkey
 from cli.supervisor import Part
 from services.errors import DockyardError
 from services.settings import ALL_GROUPS, Settings
-from services.settings.base import is_secret, variable
+from services.settings.base import file_content, is_secret, variable
 from services.settings.exposure import loopback
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -95,6 +95,7 @@ def make_plan(
     plan.tell("egress", "private", "true")
     plan.tell("leases", "drain", str(DRAIN))
     plan.tell("log", "format", "json")
+    plan.tell("observe", "metrics_address", f"unix:{home.directory('run/metrics', 0o700)}")
     _postgres(plan)
     _valkey(plan)
     plan.parts.append(Part("forge", lambda: _forge(plan), ready=plan.forge.connect))
@@ -125,6 +126,11 @@ async def _answers(status: Awaitable[int]) -> bool:
 def _environment(home: Home, settings: Settings, flags: dict[str, str]) -> dict[str, str]:
     """The parts' environment: the caller's, with the flags as variables and our own interpreter first in the path."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    for name in SECRETS & {key.removesuffix("_FILE") for key in environ}:
+        # A file of secrets may be closed to the accounts that the parts run as.
+        file = environ.pop(f"{name}_FILE", "")
+        if file and name not in environ:
+            environ[name] = file_content(name, Path(file))
     environ |= {variable(*flag.split(".", 1)): value for flag, value in flags.items()}
     environ |= {
         "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", "DOCKYARD_HOME": str(home.path),

@@ -64,7 +64,7 @@ def is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
-def _content(flag: str, path: Path) -> str:
+def file_content(flag: str, path: Path) -> str:
     """A secret that stands in a file of its own, without the line end that editors leave."""
     try:
         return path.read_text().rstrip("\r\n")
@@ -110,7 +110,7 @@ def load_group(
         if name in environ:
             raw, origins[key] = environ[name], Origin(f"environment {name}")
         elif f"{name}_FILE" in environ and is_secret(field.annotation):
-            raw, origins[key] = _content(flag, Path(environ[f"{name}_FILE"])), Origin(f"file named by {name}_FILE")
+            raw, origins[key] = file_content(flag, Path(environ[f"{name}_FILE"])), Origin(f"file named by {name}_FILE")
         if flag in flags:
             raw, origins[key] = flags[flag], Origin("flag")
         if raw is not None:

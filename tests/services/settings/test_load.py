@@ -60,3 +60,17 @@ def test_every_setting_is_described() -> None:
         assert group.__doc__
         for key, field in group.model_fields.items():
             assert field.description, f"{group.group}.{key}"
+
+
+def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("whisper\n")
+    (tmp_path / "logins").write_text('{"git.example.org": "username=a\\npassword=b"}')
+    settings = load({
+        "DOCKYARD_PROVIDERS_GITHUB_TOKEN_FILE": str(tmp_path / "token"),
+        "DOCKYARD_PROVIDERS_GIT_CREDENTIALS_FILE": str(tmp_path / "logins"), "DOCKYARD_FRONT_NAME_FILE": str(tmp_path / "absent"),
+    })
+    assert settings.providers.github_token.get_secret_value() == "whisper"
+    assert settings.providers.git_credentials["git.example.org"].get_secret_value() == "username=a\npassword=b"
+    assert settings.origins["providers.github_token"].text == "file named by DOCKYARD_PROVIDERS_GITHUB_TOKEN_FILE"
+    with pytest.raises(Misconfigured, match=r"providers\.github_token: its file /nowhere cannot be read"):
+        load({"DOCKYARD_PROVIDERS_GITHUB_TOKEN_FILE": "/nowhere"})
