@@ -111,6 +111,8 @@ class Launch(Body):
         default_factory=dict, examples=[{"resolve": 0.41, "build": 19.2, "push": 2.3, "launch": 1.9}],
         description="Seconds of each step, the present one included: resolve, build, push, launch. What was not needed is left out.",
     )
+    ends_at: datetime | None = Field(default=None, description="When its ready server will be stopped unless somebody uses it.")
+    ends_why: str | None = Field(default=None, description="idle, max-age or unopened.")
     attempt: int = 1
     build_only: bool = False
 

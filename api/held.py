@@ -6,7 +6,8 @@ from contextlib import suppress
 from api import shapes
 from api.bodies import Launch
 from api.services import ApiServices
-from services.errors import NotFound
+from api.streams import watched
+from services.errors import DockyardError, NotFound
 from services.states import LAUNCH_OPEN
 from services.usecases import read
 
@@ -24,6 +25,9 @@ async def held(services: ApiServices, launch_id: str) -> Launch:
     """The launch with this id; raises `NotFound`. To know the id is the right to see it."""
     db = services.teller.db
     view = await read.launch(db, checked_id(launch_id, "launch"))
+    if view.row["ended_at"] is None and (view.row["now"] - view.row["created_at"]).total_seconds() > 60:
+        with suppress(DockyardError):
+            await watched.seen(db, [launch_id])
     row, build = view.row, None
     if row["build"]:
         with suppress(NotFound):  # it has expired before its launch

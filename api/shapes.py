@@ -19,7 +19,8 @@ Row = TypeVar("Row", Launch, Build, Server)
 _ID = re.compile(r"[0-9a-f]{32}")
 _STOPPED = {
     "idle": "The server was stopped because nobody used it.", "max-age": "The server was stopped because its time was over.",
-    "user": "The server was stopped on request.", "lost": "The server is gone.", "unopened": "The server was stopped because nobody opened it.",
+    "user": "The server was stopped on request.", "lost": "The server is gone.",
+    "unopened": "The server was stopped because nobody opened it.",
     "abandoned": "It was cancelled because nobody watched it any more.",
 }
 _LAUNCH = ("id", "state", "target", "provider", "spec", "repo", "created_at", "ref", "resolved_ref", "ref_url", "repo_url",
@@ -51,6 +52,8 @@ def held_launch(view: LaunchView, secret: Secret, its_build: Build | None, left:
     more: dict[str, Any] = {}
     if row["state"] == "ready":
         more = {"url": row["url"], "token": secret.server_token(server_id(row["id"], row["attempt"]))}
+        if view.ends is not None:
+            more |= {"ends_at": view.ends[0], "ends_why": view.ends[1]}
     if left is not None:
         more |= {
             "estimate_seconds": round(left.usual, 1), "estimate_low": round(left.low, 1), "estimate_high": round(left.high, 1)}

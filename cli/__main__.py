@@ -161,6 +161,18 @@ def lock() -> None:
     raise typer.Exit(run())
 
 
+@app.command()
+def migrate(
+    phase: Annotated[str, typer.Option(help="before: what new code needs and old code does not mind; after: the rest; all.")] = "all",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the end of processes of older code, for the phase after.")] = 0.0,
+    file: Config = None, settings: Set = None,
+) -> None:
+    """Bring the database to the newest schema, before or after the new code runs."""
+    from cli.commands.database import migrate as run
+
+    raise typer.Exit(run(phase, wait, file, _flags(settings)))
+
+
 @database.command()
 def upgrade(file: Config = None, settings: Set = None) -> None:
     """Bring the database to the newest schema."""

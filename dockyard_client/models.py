@@ -59,6 +59,8 @@ class Launch:
     estimate_high: float | None = None  # a quarter of those before took more
     timings: Mapping[str, float] = field(default_factory=dict)  # state -> seconds spent in it
     steps: Mapping[str, float] = field(default_factory=dict)  # resolve, build, push, launch -> seconds; what was not needed is not there
+    ends_at: datetime | None = None  # when its server will be stopped unless somebody uses it
+    ends_why: str | None = None  # idle, max-age or unopened
     attempt: int = 1
     build_only: bool = False
 

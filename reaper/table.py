@@ -5,6 +5,7 @@
     cull       ends idle, old and unopened servers, warns     images        images by last use, room on the disk
     unwanted   builds that nobody waits for                   expire        old rows, logs and addresses
     abandoned  launches that nobody watches                   dependencies  who answers
+                                                              schema        the end of an upgrade
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from reaper.deeds import Deeds
 from reaper.expiry import expire
 from reaper.images import Images
 from reaper.orphans import Orphans
+from reaper.schema import Schema
 from reaper.servers import Servers
 from reaper.sweeps import Findings, Sweep
 from services.hub.activity import Servers as Asked
@@ -36,7 +38,7 @@ def periods(settings: ReaperSettings) -> dict[str, float]:
     return {
         "nudge": min(5.0, every), "cull": every, "activity": settings.hub_every, "users": max(every, settings.hub_every),
         "unwanted": every, "abandoned": every, "things": every, "dependencies": every, "images": settings.images_every,
-        "expire": max(every, 600.0),
+        "expire": max(every, 600.0), "schema": max(every, 60.0),
     }
 
 
@@ -67,5 +69,5 @@ async def table(settings: Settings, teller: Teller, deeds: Deeds) -> AsyncIterat
         yield {
             "nudge": builds.nudge, "activity": servers.activity, "cull": servers.cull, "unwanted": builds.unwanted,
             "abandoned": builds.abandoned, "users": orphans.users, "things": orphans.things, "images": images.collect,
-            "expire": old, "dependencies": look,
+            "expire": old, "dependencies": look, "schema": Schema(db, settings.database, deeds, allowed=reaper.migrate).finish,
         }

@@ -62,6 +62,7 @@ class Stack:
 
     def __init__(self, settings: Settings, directory: Path, **more: str) -> None:
         self.directory = directory
+        self.root = ROOT  # where the code is that is started
         self.port, self.hub_port = free_port(), free_port()
         self.settings = settings
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -108,7 +109,8 @@ class Stack:
         """Start one process; its output goes to a file of its name."""
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module or name, *arguments], env={**self.environment, **more}, cwd=ROOT,
+                [sys.executable, "-m", module or name, *arguments], cwd=self.root,
+                env={**self.environment, "PYTHONPATH": str(self.root), **more},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
 

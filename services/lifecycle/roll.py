@@ -14,6 +14,7 @@ import structlog
 
 from services import VERSION
 from services.db import Database
+from services.db.schema import newest
 from services.errors import DockyardError
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ class Roll:
         """Write for ever."""
         while True:
             try:
-                await self._db.rows(_HERE, {**self._line, "facts": json.dumps(dict(self._facts()))})
+                await self._db.rows(_HERE, {**self._line, "facts": json.dumps({**self._facts(), "schema": newest()})})
             except DockyardError as error:
                 log.warning("roll_not_written", reason=error.sentence)
             await asyncio.sleep(EVERY)

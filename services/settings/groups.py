@@ -61,6 +61,7 @@ class FrontSettings(Group):
     build_token_check_origin: bool = Field(True, description="Whether a build token counts only from pages of the host it was issued at.")
     build_token_secret: SecretStr = Field(SecretStr(""), description="Key (64 hex digits) that signs build tokens, shared by the members of a federation. Empty: derived from home.secret.")
     build_token_required: bool = Field(False, description="Whether every launch needs a build token of one of our pages (or of a federation's), or the admin token. Off: a launch without one counts against its client.")
+    leave: float = Field(0.0, ge=0, description="Seconds that a stopping process says it is not ready (/readyz: 503) and serves as before, so that load balancers notice.")
     hold: float = Field(60.0, ge=0, description="Seconds a stream stays open after its end where a build was watched.")
     api_only: bool = Field(False, description="No pages: only the APIs.")
     banner: str = Field("", description="HTML shown on top of every page.")

@@ -31,6 +31,7 @@ class LaunchView:
 
     row: Mapping[str, Any]
     timings: Mapping[str, float]  # state -> seconds spent in it so far
+    ends: tuple[datetime, str] | None  # when its server will be stopped unless somebody uses it, and why
     position: int | None  # launches and builds before this one, while it waits
 
 
@@ -43,7 +44,14 @@ async def launch(db: Database, launch_id: str) -> LaunchView:
     events = await db.rows(
         sa.text("SELECT state, at FROM event WHERE launch = :id ORDER BY seq"), {"id": launch_id})
     timings = _timings([(event.state, event.at) for event in events], row["created_at"], row["ended_at"] or row["now"])
-    return LaunchView(row, timings, await position(db, row))
+    return LaunchView(row, timings, await _ends(db, row), await position(db, row))
+
+
+async def _ends(db: Database, row: Mapping[str, Any]) -> tuple[datetime, str] | None:
+    rows = [] if row["state"] != "ready" else await db.rows(sa.text("""
+        SELECT ends_at, ends_why FROM server WHERE launch = :id AND state = 'running' AND ends_at IS NOT NULL
+    """), {"id": row["id"]})
+    return (rows[0].ends_at, rows[0].ends_why) if rows else None
 
 
 def _timings(events: list[tuple[str, datetime]], start: datetime, end: datetime) -> dict[str, float]:

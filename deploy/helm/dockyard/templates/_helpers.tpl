@@ -161,18 +161,17 @@ capabilities: {drop: [ALL]}
     - |
       import asyncio, signal, sys, time
       signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-      from alembic.script import ScriptDirectory
       from services.db import migrate
       from services.settings import load
       url = load().database.url.get_secret_value()
-      known = {one.revision for one in ScriptDirectory.from_config(migrate._config()).walk_revisions()} - set(migrate.heads())
+      too_old = migrate.too_old()
       while True:
           try:
               found = asyncio.run(migrate.current(url))
           except Exception as error:
               print("The database does not answer:", type(error).__name__, flush=True)
           else:
-              if found and found not in known:
+              if found and found not in too_old:
                   break
               print("The schema is", found or "not made yet", flush=True)
           time.sleep(2)
