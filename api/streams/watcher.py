@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
-_PATIENCE = 20.0  # seconds that a connection may stay closed for writing
+PATIENCE = 20.0  # seconds that a connection may stay closed for writing
 _PENDING = 1 << 20  # bytes that wait for one connection
 
 
@@ -59,7 +59,7 @@ class Watcher:
         try:
             while self._pending:
                 body, more = self._pending[0]
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(PATIENCE):
                     await self._send({"type": "http.response.body", "body": body, "more_body": more})
                 self._pending.popleft()
                 self._size -= len(body)
@@ -73,7 +73,7 @@ class Watcher:
         """Send and wait until the connection has taken it; for a replay, which nobody else waits for. May raise
         `TimeoutError`.
         """
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     def finish(self, hold: float) -> None:

@@ -207,6 +207,16 @@ PROXIES = ("10.0.0.0/8", "2001:db8::/32")
         ("10.0.0.1", "2001:db9::7", "2001:db9::7"),
         ("2001:db8::1", "::ffff:198.51.100.7", "198.51.100.7"),
         ("198.51.100.9", "1.2.3.4", "198.51.100.9"),
+        ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("2001:db8::1", "1.2.3.4, 2001:db9::7, 2001:db8::2, 10.0.0.2", "2001:db9::7"),
+        ("10.0.0.1", "127.0.0.1, 198.51.100.7", "198.51.100.7"),  # nobody becomes this machine
+        ("10.0.0.1", "10.0.0.9, 198.51.100.7", "198.51.100.7"),  # or one of our proxies
+        ("10.0.0.1", "1.2.3.4,,198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1", "1.2.3.4,, 10.2.2.2", "10.2.2.2"),
+        ("10.0.0.1", ", ,", "10.0.0.1"),
+        ("10.0.0.1", "9" * 5000, "10.0.0.1"),
+        ("10.0.0.1", "1.2.3.4, é\x00, 10.2.2.2", "10.2.2.2"),
+        ("10.0.0.1", "0x7f.1", "10.0.0.1"),
     ],
 )
 def test_the_client_is_the_last_one_that_no_proxy_of_ours_is(peer, forwarded, found):
@@ -230,6 +240,13 @@ async def test_forwarded_headers_count_only_from_trusted_peers():
     found = trusted["client"], trusted["scheme"], trusted["host"]
     assert found == ("198.51.100.7", "https", "binder.example.org")
     assert (other["client"], other["scheme"], other["host"]) == ("192.0.2.1", "http", "127.0.0.1:8000")
+
+
+async def test_a_second_line_of_the_header_goes_on_with_the_first():
+    """A client has written one and the proxy has added another: the proxy's is the later one."""
+    lines = [("x-forwarded-for", "203.0.113.66"), ("x-forwarded-for", "198.51.100.7"), ("x-real-ip", "203.0.113.66")]
+    async with client(peer="10.0.0.1", trusted_proxies=["10.0.0.0/8"], hosts=["*"]) as http:
+        assert (await http.get("/x", headers=lines)).json()["client"] == "198.51.100.7"
 
 
 def test_a_wrong_proxy_network_names_its_setting():
