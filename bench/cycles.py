@@ -19,6 +19,7 @@ import aiohttp
 import asyncpg
 
 from bench import machine, stack
+from bench.processes import Meter
 from bench.report import Report
 from cli.embedded.account import service_account
 from cli.embedded.home import open_home
@@ -57,7 +58,11 @@ def bench(args: argparse.Namespace) -> Report:
     report = Report("cycles", machine.describe())
     settings = {"DOCKYARD_RUNTIME_NAME": "fake", "DOCKYARD_FRONT_HOLD": "0", **stack.UNLIMITED}
     with stack.running(settings, hub=None) as found:
+        meter = Meter.start(found.tree)
         counts, seconds = asyncio.run(_cycles(found, args.cycles, args.clients))
+        spent = {name: 1000 * (one - meter.before.get(name, 0.0)) / args.cycles for name, one in meter.now().items()}
+    by_cost = sorted(spent.items(), key=lambda item: -item[1])
+    report.notes.append("CPU per cycle: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in by_cost))
     _add(report, counts, seconds)
     return report
 

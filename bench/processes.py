@@ -110,6 +110,10 @@ class Meter:
         """Begin to measure."""
         return cls(tree, _cpus(tree), time.monotonic())
 
+    def now(self) -> dict[str, float]:
+        """Seconds of CPU of each part so far."""
+        return _cpus(self.tree)
+
     def cores(self) -> dict[str, float]:
         """Cores in use since the start, busiest first."""
         spent = time.monotonic() - self.begun
