@@ -25,7 +25,7 @@ class Step:
     @property
     def word(self) -> str:
         """The state in a word, for whoever does not see the sign."""
-        words = {"open": "to do", "current": "now", "skipped": "not needed"}
+        words = {"open": "to do", "current": "now", "skipped": "left out"}
         return words.get(self.state, self.state)
 
     @property
@@ -106,7 +106,7 @@ def steps_of(launch: Launch, pushes: bool) -> tuple[Step, ...]:
     steps = []
     for number, name in enumerate(names):
         if number > now:
-            steps.append(Step(_STEPS[name], "open"))
+            steps.append(Step(_STEPS[name], "skipped" if ended_badly else "open"))
         elif number == now:
             steps.append(Step(_STEPS[name], state if ended_badly else "current", details.get(name, ""), spent.get(name, 0.0)))
         elif name not in spent:
@@ -181,6 +181,8 @@ def _now(launch: Launch) -> tuple[str, str, str]:
             return f"Looking up {ref} of {launch.repo or launch.spec}.", wait, ""
         case "building" if queued and launch.build_state == "queued":
             return _before(ahead, "build", "builds"), wait, ""
+        case "building" if launch.build_state == "queued":
+            return "Waiting for a free place to build.", wait, ""
         case "building" if launch.build_state == "fetching":
             return "Fetching the repository.", wait, ""
         case "building" if launch.build_state == "pushing":

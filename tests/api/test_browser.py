@@ -1,5 +1,6 @@
 """The pages in a real browser: what a visitor sees, and what another page may do."""
 
+import asyncio
 from dataclasses import replace
 
 import httpx
@@ -10,6 +11,7 @@ from services.events import Kind, NewEvent
 from services.settings import load
 from services.states import LaunchState
 from tests.api.live import BROWSER, REASON, Listening, Live, chromium, live, made, page, playwright
+from tests.api.scenes import scenes
 
 __all__ = ["chromium", "live", "page"]  # fixtures
 pytestmark = BROWSER
@@ -178,10 +180,74 @@ async def test_cancel_and_try_again(live, page):
     assert launch not in page.url
 
 
+async def press_until(page, key, condition, most=25):
+    """Press until what has the focus fulfils a condition; wherever it is meanwhile, it is to be seen."""
+    for _ in range(most):
+        await page.keyboard.press(key)
+        where = await page.evaluate("""() => {
+          const element = document.activeElement, style = getComputedStyle(element);
+          return { text: element.textContent.trim(), label: element.ariaLabel ?? "", id: element.id, tag: element.tagName,
+                   seen: element === document.body || style.outlineStyle !== "none" || element.className === "skip" };
+        }""")
+        assert where["seen"], where
+        if condition(where):
+            return
+    raise AssertionError(f"never reached; last at {where}")
+
+
+async def test_from_the_home_page_to_the_log_and_back_by_keyboard_alone(live, page):
+    await page.goto(live.at("/about"))
+    await press_until(page, "Tab", lambda at: at["text"] == live.settings.front.name)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(live.at("/"))
+    await playwright.expect(page.get_by_label("Link", exact=True).first).to_be_focused()
+    await page.keyboard.type("norvig/pytudes")
+    await playwright.expect(page.locator("#repo")).to_have_value("norvig/pytudes")
+    await press_until(page, "Tab", lambda at: at["id"] == "go")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/launches/*")
+    launch, build = await made(live), await live.build("image:x")
+    await live.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
+    await live.move(launch, LaunchState.BUILDING, NewEvent(Kind.BUILDING, {"build": build}), build=build)
+    await live.log(build, 1, [f"line {n}\n" for n in range(1, 40)])
+    await playwright.expect(page.locator("#log")).to_be_visible()
+    await press_until(page, "Tab", lambda at: at["tag"] == "SUMMARY")
+    await page.keyboard.press("Enter")
+    await playwright.expect(page.locator("#L39 > span")).to_have_text("line 39")
+    await press_until(page, "Tab", lambda at: at["label"] == "Search the log")
+    await page.keyboard.type("line 3")
+    await playwright.expect(page.locator(".count")).to_have_text("1 of 11")
+    await page.keyboard.press("Enter")
+    await playwright.expect(page.locator("#L30.is-here")).to_be_in_viewport()
+    await press_until(page, "Shift+Tab", lambda at: at["text"] == "Cancel")
+    await page.keyboard.press("Enter")
+    await playwright.expect(page.locator("#now")).to_have_text("This launch was cancelled.")
+    await press_until(page, "Tab", lambda at: at["text"] == "Try again", most=3)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(lambda url: "/launches/" in url and launch not in url)
+
+
+@pytest.mark.parametrize("name", ["home", "waiting", "building", "stopped", "nothing"])
+async def test_a_page_is_small_until_the_log_is_opened(live, page, name):
+    paths, sizes = await scenes(live), {}
+
+    async def add(request):
+        found = await request.sizes()
+        sizes[request.url] = found["responseBodySize"] + found["responseHeadersSize"]
+
+    adding = []
+    page.on("requestfinished", lambda request: adding.append(asyncio.ensure_future(add(request))))
+    await page.goto(live.at(paths[name]), wait_until="load")
+    await asyncio.gather(*adding)
+    assert len(sizes) >= 3
+    assert sum(sizes.values()) <= 20_000, sizes
+    assert {url.split("/")[2] for url in sizes} == {live.at("").removeprefix("http://")}
+
+
 async def test_the_home_page_is_usable_by_keyboard_alone(live, page):
     await page.goto(live.at("/"))
     await page.keyboard.type("https://github.com/norvig/pytudes/blob/main/a b.ipynb")
-    await playwright.expect(page.get_by_label("Repository")).to_have_value("norvig/pytudes")
+    await playwright.expect(page.locator("#repo")).to_have_value("norvig/pytudes")
     await playwright.expect(page.get_by_label("File to open")).to_have_value("a b.ipynb")
     await playwright.expect(page.locator("#share-link")).to_have_value(live.at("/v2/gh/norvig/pytudes/main?labpath=a%20b.ipynb"))
     await page.get_by_label("Branch, tag or commit").fill("dev")
