@@ -9,10 +9,12 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from services.settings import Settings
+from tests.gitserver import GitServer, Repo
 from tests.stack import Stack, log_of, own_settings, spec
 
 pytestmark = pytest.mark.xdist_group("flow")
@@ -20,7 +22,8 @@ pytestmark = pytest.mark.xdist_group("flow")
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with own_settings(tmp_path_factory.mktemp("flow")) as (settings, directory), Stack(settings, directory) as found:
+    private = {"DOCKYARD_EGRESS_PRIVATE": "true"}  # for git servers of these tests
+    async with own_settings(tmp_path_factory.mktemp("flow")) as (settings, directory), Stack(settings, directory, **private) as found:
         await found.up("api", "worker", "launcher")
         yield found
 
@@ -54,6 +57,28 @@ async def test_a_new_commit_is_built_once_and_found_afterwards(stack: Stack, nam
     tokens = {first[-1]["token"], second[-1]["token"]}
     dump = str([[dict(row._mapping) for row in await stack.query(f"SELECT * FROM {name}")] for name in ("launch", "event", "server")])
     assert not any(token in dump for token in tokens)
+
+
+async def test_a_directory_and_an_environment_of_its_own_are_looked_up_built_and_named(stack: Stack, name: str, tmp_path: Path) -> None:
+    repo = Repo.create(tmp_path, "env.git")
+    async with GitServer(tmp_path) as git:
+        one = repo.commit({"requirements.txt": ""})
+        environment = f"git/{quote(git.url('env.git'), safe='')}/HEAD"
+        asked = f"{spec(f'lines-1+slow-0+{name}')}?{urlencode({'subdir': 'a/b', 'environment': environment})}"
+        first, again = await stack.launch(asked), await stack.launch(asked)
+        two = repo.commit({"requirements.txt": "six"})
+        newer, plain = await stack.launch(asked), await stack.launch(spec(f"lines-1+slow-0+{name}"))
+        missing = await stack.launch(asked.replace("env.git", "nothing.git"))
+    assert [events[-1]["phase"] for events in (first, again, newer, plain, missing)] == ["ready"] * 4 + ["failed"]
+    assert missing[-1]["message"].startswith("The environment repository: Could not resolve ref for git:")
+    assert first[-1]["binder_request"].endswith(f"?subdir=a/b&environment={quote(environment)}")
+    assert one in first[-1]["binder_persistent_request"]
+    builds = await _builds(stack, name, "subdir, environment_source->>'commit' AS commit, image")
+    assert [(build.subdir, build.commit) for build in builds] == [("a/b", one), ("a/b", two), (None, None)]
+    assert len({build.image for build in builds}) == 3
+    rows = await stack.query("SELECT image, environment_source->>'commit' AS commit FROM launch WHERE repo LIKE :name AND state = 'ready' "
+                             "AND environment_link IS NOT NULL ORDER BY created_at", name=f"%{name}%")
+    assert [row.commit for row in rows] == [one, one, two]
 
 
 async def test_many_clients_of_one_new_commit_share_one_build(stack: Stack, name: str) -> None:
