@@ -259,11 +259,10 @@ class Engine:
 
     async def subnets(self, name: str) -> list[str] | None:
         """The addresses (IPv4) that a network has, or None where there is no network of this name."""
-        try:
-            found = await self._call(lambda api: api.inspect_network(name))
-        except docker.errors.NotFound:
+        found = await self._networks(name)
+        if not found:
             return None
-        configured = (found.get("IPAM") or {}).get("Config") or ()
+        configured = (found[0].get("IPAM") or {}).get("Config") or ()
         return [entry["Subnet"] for entry in configured if ":" not in entry.get("Subnet", ":")]
 
     async def listed(self, what: str, label: str = "") -> list[dict[str, Any]]:
@@ -278,10 +277,16 @@ class Engine:
         await self._unless((403, 404, 409), lambda api: api.remove_network(name))
 
     async def network(self, name: str, labels: Mapping[str, str], options: Mapping[str, str]) -> None:
-        """Make a bridge unless there is a network of this name."""
-        if await self.subnets(name) is None:
+        """Make a bridge unless there is a network of this name. The engine lets two have one name: the older one stays."""
+        if not await self._networks(name):
             await self._unless((409,), lambda api: api.create_network(  # 409: somebody else was faster
-                name, driver="bridge", labels=dict(labels), options=dict(options), check_duplicate=True))
+                name, driver="bridge", labels=dict(labels), options=dict(options)))
+        for twin in (await self._networks(name))[1:]:
+            await self.remove_network(twin["Id"])
+
+    async def _networks(self, name: str) -> list[dict[str, Any]]:
+        found = await self._call(lambda api: api.networks(names=[name]))
+        return sorted((one for one in found if one["Name"] == name), key=lambda one: (one["Created"], one["Id"]))
 
 
 def _close(stream: Any) -> None:

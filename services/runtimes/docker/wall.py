@@ -72,7 +72,7 @@ class Wall:
     async def let_go(self) -> None:
         """Remove the networks that we have made and all rules."""
         for found in await self._engine.listed("networks", f"{OURS}={self._docker.installation}"):
-            await self._engine.remove_network(found["Name"])
+            await self._engine.remove_network(found["Id"])
         self._up.clear()
         if self._docker.wall != "off":
             try:

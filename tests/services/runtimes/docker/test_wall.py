@@ -1,5 +1,6 @@
 """What may not be reached from the networks of builds and servers: the rules as text, and as an engine's machine obeys them."""
 
+import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -99,3 +100,18 @@ async def test_the_machine_is_out_of_reach_unless_it_is_allowed(engine: Engine) 
             await wall.let_go()
     assert own not in lab.docker("network", "ls", "--format", "{{.Name}}")
     assert "dockyard-wall-" not in lab.docker("ps", "-a", "--format", "{{.Names}}")
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+async def test_who_makes_a_network_at_the_same_moment_leaves_one(engine: Engine) -> None:
+    own = f"wall-{secrets.token_hex(4)}"
+    several = [Engine() for _ in range(6)]
+    try:
+        await asyncio.gather(*[one.network(own, {}, {}) for one in several])
+        assert len(await engine.subnets(own) or []) == 1
+        assert len(lab.docker("network", "ls", "-q", "--filter", f"name={own}").split()) == 1
+    finally:
+        await engine.remove_network(own)
+        for one in several:
+            await one.aclose()
