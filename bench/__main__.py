@@ -10,6 +10,7 @@ BENCHES = {
     "watchers": "many watchers of one build: lines received, lag, memory",
     "idle": "memory and CPU of everything when nobody uses it",
     "faults": "launches while everything is killed, paused, cut off and restarted",
+    "gaps": "launches while the hub, Valkey or Postgres are away for minutes",
     "cycles": "thousands of launches that start and stop, and what grows meanwhile",
     "cold": "from nothing to healthy, first and second launch of a repository",
 }

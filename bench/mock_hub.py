@@ -8,7 +8,8 @@ refused, every n-th server never comes up).
     python -m bench.mock_hub --port 8081            on TCP, below /hub/api/
     python -m bench.mock_hub --socket /tmp/hub.sock on a unix socket
 
-It prints one line when it listens. `GET /counts` says how many requests of each sort it has answered.
+It prints one line when it listens. `GET /counts` says how many requests of each sort it has answered, and
+`GET /behave?status=503&slow=2` makes it answer everything so; without a query it is itself again.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import asyncio
 import json
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
@@ -57,11 +58,6 @@ class Hub:
     links: set[asyncio.Transport] = field(default_factory=set)
     told: dict[str, dict[str, str]] = field(default_factory=dict)  # of a user: `created` and `last_activity`, where they are not long ago
 
-    def cut(self) -> None:
-        """End every connection."""
-        for link in tuple(self.links):
-            link.abort()
-
     def recall(self) -> None:
         """Take up what an earlier process wrote down. A server that was starting then is ready now."""
         if self.state is not None and self.state.exists():
@@ -78,8 +74,7 @@ class Hub:
 
     def start(self, user: str, server: str, now: float) -> int:
         """A server is asked for; the status to answer."""
-        servers = self.users.get(user)
-        if servers is None:
+        if (servers := self.users.get(user)) is None:
             return 404
         if server in servers:
             return 400  # as JupyterHub does: already running or pending
@@ -87,15 +82,14 @@ class Hub:
         self.counts["asked"] += 1
         if how.busy_every and self.counts["asked"] % how.busy_every == 0:
             return 429
-        self.counts["starts"] += 1
-        n = self.counts["starts"]
+        self.counts["starts"] = n = self.counts["starts"] + 1
         if how.refuse_every and n % how.refuse_every == 0:
             return 500
-        fails = (how.fail_every and n % how.fail_every == 0) or (how.fail_named and how.fail_named in user)
+        fails = (how.fail_every and n % how.fail_every == 0) or bool(how.fail_named and how.fail_named in user)
         servers[server] = None if fails else now + how.delay
         if fails:
-            failing = sum(at is None for found in self.users.values() for at in found.values())
-            self.counts["most failing at a time"] = max(failing, self.counts["most failing at a time"])
+            self.counts["most failing at a time"] = max(
+                self.counts["most failing at a time"], sum(at is None for found in self.users.values() for at in found.values()))
         return 202 if how.delay or servers[server] is None else 201
 
     def model(self, user: str, now: float) -> dict[str, object]:
@@ -166,16 +160,16 @@ class Connection(asyncio.Protocol):
             self._buffer = self._buffer[end + 4 + length :]
             method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
             path, _, query = target.partition("?")
-            if self._hub.behaviour.slow:
-                self._waiting = True
-                self._loop.call_later(self._hub.behaviour.slow, self._late, method, path, query)
-                return
-            self._answer(method, path, query)
+            if not self._hub.behaviour.slow:
+                self._answer(method, path, query)
+                continue
+            self._waiting = True
+            self._loop.call_later(self._hub.behaviour.slow, self._late, method, path, query)
 
-    def _late(self, method: str, path: str, query: str) -> None:
+    def _late(self, *request: str) -> None:
         self._waiting = False
         if not self._transport.is_closing():
-            self._answer(method, path, query)
+            self._answer(*request)
             self.data_received(b"")
 
     def _answer(self, method: str, path: str, query: str) -> None:
@@ -184,18 +178,22 @@ class Connection(asyncio.Protocol):
         user = unquote(parts[1]) if len(parts) > 1 else ""
         server = unquote(parts[3]) if len(parts) > 3 and parts[2] == "servers" else ""
         now = self._loop.time()
-        if hub.behaviour.status:
-            self._send(hub.behaviour.status, {"status": hub.behaviour.status, "message": "told to"})
-            return
+        told = hub.behaviour.status
         match method, parts:
-            case "GET", ["" | "info" | "health"]:
-                self._send(200, {"version": "6.1.1"})
-            case "GET", ["counts"]:
-                self._send(200, dict(hub.counts))
             case "GET", ["proxy"]:
                 self._send(200, {hub.url(user, ""): {"target": "http://x"} for user, servers in hub.users.items() if "" in servers})
             case "POST", ["proxy"]:
                 self._send(200)
+            case _ if told and parts[0] not in ("counts", "behave"):
+                self._send(told, {"status": told, "message": "told to"})
+            case "GET", ["behave"]:
+                asked = dict(parse_qsl(query))
+                hub.behaviour = replace(hub.behaviour, status=int(asked.get("status", 0)), slow=float(asked.get("slow", 0)))
+                self._send(200, {})
+            case "GET", ["" | "info" | "health"]:
+                self._send(200, {"version": "6.1.1"})
+            case "GET", ["counts"]:
+                self._send(200, dict(hub.counts))
             case "GET", ["users"]:
                 self._send(200, hub.page(query, now))
             case "POST", ["users", _]:
@@ -256,8 +254,8 @@ class Connection(asyncio.Protocol):
         said = b"" if body is None else json.dumps(body).encode()
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
         head += "Retry-After: 1\r\n" if status == 429 else ""
-        length = "" if status == 204 else f"Content-Length: {len(said)}\r\n"
-        self._transport.write(f"{head}{length}\r\n".encode() + said)
+        head += "" if status == 204 else f"Content-Length: {len(said)}\r\n"
+        self._transport.write(f"{head}\r\n".encode() + said)
 
 
 def _event(data: dict[str, object]) -> bytes:
