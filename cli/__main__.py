@@ -162,6 +162,42 @@ def lock() -> None:
 
 
 @app.command()
+def sweep(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Sweeps to run; all where none is named.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Directory of all state of the `up` that is meant.", file_okay=False)] = None,
+    file: Config = None, settings: Set = None,
+) -> None:
+    """Run the reaper's sweeps now: idle servers, orphans, images, old rows."""
+    from cli.commands.sweep import sweep as run
+
+    run(names or [], home, dry=dry_run, config=file, flags=_flags(settings))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; it must not exist.")],
+    home: Annotated[Path | None, typer.Option(help="The home to save.", file_okay=False)] = None,
+    config: Config = None,
+) -> None:
+    """Save database, secrets and settings of an embedded home into one file, while it runs or not."""
+    from cli.commands.backup import backup as run
+
+    raise typer.Exit(run(file, home, config))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What backup has written.", exists=True, dir_okay=False)],
+    home: Annotated[Path | None, typer.Option(help="The new home; it must hold no database.", file_okay=False)] = None,
+) -> None:
+    """Fill a new home out of a backup, on this machine or another."""
+    from cli.commands.backup import restore as run
+
+    raise typer.Exit(run(file, home))
+
+
+@app.command()
 def migrate(
     phase: Annotated[str, typer.Option(help="before: what new code needs and old code does not mind; after: the rest; all.")] = "all",
     wait: Annotated[float, typer.Option(help="Seconds to wait for the end of processes of older code, for the phase after.")] = 0.0,

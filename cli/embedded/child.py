@@ -33,7 +33,7 @@ class Command:
     account: Account | None = None  # None: as we are
     cwd: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
-    grace: float = 6.0  # seconds from that signal to SIGKILL
+    grace: float = 7.5  # seconds from that signal to SIGKILL: the drain, and what closing takes
     module: tuple[str, ...] = ()  # a module of ours and its words: forked by the forge, where there is one
 
 

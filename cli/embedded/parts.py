@@ -43,7 +43,7 @@ IMPORTED = (
 SECRETS = frozenset(
     variable(group.group, key) for group in ALL_GROUPS for key, field in group.model_fields.items() if is_secret(field.annotation)
 )
-DRAIN = 4.0  # seconds that stopping parts work on; the whole has to be gone after ten
+DRAIN = 5.0  # seconds that stopping parts work on; the whole has to be gone after ten or so
 
 
 @dataclass(slots=True)
@@ -157,12 +157,9 @@ def _postgres(plan: Plan) -> None:
     home, account = plan.home, plan.home.account
     server = Postgres(home.path / "pg", home.directory("run/pg"), home.secret("postgres"), account)
     plan.tell("database", "url", server.url())
-    made = home.path / "pg" / "dockyard-database"  # goes where the data go
 
     async def settle() -> None:
-        if not made.exists():
-            await asyncio.to_thread(server.create)
-            made.touch()
+        await asyncio.to_thread(server.create)
 
     async def ready() -> bool:
         return server.status() == "ready"
@@ -207,8 +204,11 @@ def _hub(plan: Plan) -> None:
     settings, home = plan.settings, plan.home
     if settings.hub.url:
         return
-    directory = home.directory("run/hub", 0o710 if home.account else 0o700)
-    hub, api, token = directory / "hub.sock", directory / "proxy.sock", home.secret("proxy-token")
+    # The hub runs as root: nobody else may write where it makes its socket. The account passes through, by its group.
+    directory = home.directory("run/hub", 0o710 if home.account else 0o700, own=False)
+    if home.account is not None:
+        os.chown(directory, 0, home.account.gid)
+    hub, api, token = directory / "hub.sock", home.directory("run/proxy") / "proxy.sock", home.secret("proxy-token")
     plan.tell("hub", "url", f"{socket_url(hub)}/hub/api/")
     plan.tell("hub", "public_url", f"http://localhost:{settings.front.port + 1}/")
     plan.tell("hub", "token", home.secret("hub-token"))

