@@ -58,12 +58,19 @@ class Faults:
             await asyncio.sleep(0.1)
         self._busy.add(target)
         self.counts[f"{kind} {target}"] += 1
+        self._write(f"{kind} {target}, {seconds:.1f}")
         try:
             with self._watch.hurting(target):
                 await work(target, seconds)
         finally:
             self._busy.discard(target)
+            self._write(f"{kind} {target} is over")
         return f"{kind} {target}"
+
+    def _write(self, text: str) -> None:
+        """A line into the log of faults; on a full disk there is none."""
+        with contextlib.suppress(OSError), (self._place.directory / "faults.log").open("a") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     async def _kill(self, target: str, seconds: float) -> None:
         if pids := self._place.pids(target):

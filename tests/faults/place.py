@@ -21,6 +21,7 @@ class Place(Protocol):
     ended: Counter[str]  # parts that ended without being told to
     reality: Reality
     port: int  # of the front door
+    directory: Path  # for logs
     disk: Path | None  # a file system of its own, which may be filled
     troubles: tuple[type[Exception], ...]  # what `hub_users` and `hub_routes` raise where the hub is away
 

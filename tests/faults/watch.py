@@ -18,7 +18,8 @@ from tests.faults.place import Place
 from tests.faults.reality import HANDLE, Known, Thing
 
 OLD = 120.0  # seconds that an orphan may get
-ALONE = 15.0  # seconds without an owner, in a time in which somebody could have taken the row
+ALONE = 15.0  # seconds without a live owner, in a time in which somebody could have taken the row over
+WAITING = 90.0  # seconds that a row is due and nobody begins with it; others may have to try its image first
 _KNOWN_BUILDS = "SELECT id, image, repo_url FROM build"
 _KNOWN_USERS = "SELECT user_name, state FROM server"
 _OPEN = "SELECT 'build-' || id || '-' || attempt AS handle FROM build WHERE ended_at IS NULL"
@@ -32,7 +33,7 @@ _LATE = """
       UNION ALL
       SELECT 'build ' || left(id, 12) || ' in ' || state, lease_owner, 'worker',
         extract(epoch FROM now() - greatest(due, lease_until))::float8 FROM build WHERE ended_at IS NULL
-    ) r WHERE late > :alone
+    ) r WHERE late > CASE WHEN lease_owner IS NULL THEN :waiting ELSE :alone END
 """
 _UNWANTED = """
     SELECT 'launch ' || left(l.id, 12) || ' waits for a build that is ' || b.state AS what FROM launch l JOIN build b ON b.id = l.build
@@ -89,13 +90,14 @@ class Watch:
             await asyncio.sleep(0.1)
 
     def _feel(self) -> None:
-        for name in (*self._place.parts, *self._place.others, *self._place.servers):
-            if self._hurt.get(name) or not self._place.alive(name):
+        processes = (*self._place.parts, *self._place.others, *self._place.servers)
+        for name in (*processes, "disk"):
+            if self._hurt.get(name) or (name in processes and not self._place.alive(name)):
                 self._well[name] = time.monotonic()
 
     def _able(self, kind: str) -> float:
         """For how many seconds somebody could have taken rows of this kind."""
-        needed = max(self._well.get(name, 0.0) for name in ("postgres", "forge", "disk"))
+        needed = max(self._well.get(name, 0.0) for name in ("postgres", "forge", "hub", "disk"))
         owners = min(self._well.get(name, 0.0) for name in self._place.parts if name.startswith(kind))
         return time.monotonic() - max(needed, owners)
 
@@ -106,8 +108,8 @@ class Watch:
                 if rows and rows[0].epoch != epoch:
                     self.takeovers.append(time.monotonic() - since)
                 del self._orphaned[table, row]
-        for row in await self._place.query(_LATE, alone=ALONE):
-            if self._able(row.kind) > ALONE:
+        for row in await self._place.query(_LATE, alone=ALONE, waiting=WAITING):
+            if self._able(row.kind) > (WAITING if row.lease_owner is None else ALONE):
                 self.found.add(f"nobody works on {row.what}, whose last owner was {row.lease_owner or 'nobody'}")
         self.found |= {row.what for row in await self._place.query(_UNWANTED)}
         self.found |= {f"two open builds of {row.image}" for row in await self._place.query(_TWO)}
