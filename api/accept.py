@@ -85,20 +85,16 @@ async def accept(request: Request, services: ApiServices, spec: Spec, asked: Ask
             raise
         return repeated, services.fanout.begin(repeated.id)
     feed = services.fanout.begin(new.id)
-    services.metrics.accepted(new.id, spec.provider)
     try:
         created = await services.creator.create(new)
     except BaseException:
         services.fanout.forget(feed)
-        services.metrics.refused(new.id)
         raise
     if created.repeated:
         services.fanout.forget(feed)
-        services.metrics.refused(new.id)
         return created, services.fanout.begin(created.id)
     for event in created.events:
         feed.offer(event)
-        services.metrics.heard(event)
     return created, feed
 
 

@@ -17,6 +17,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.middleware.origin import asked, is_own
 from api.problems import Unauthorized
 from api.services import services_of
 from services.errors import Refused
@@ -77,7 +78,14 @@ def is_admin(request: Request) -> bool:
     """Whether the request has the admin scope. The cookie counts below `/ops` only."""
     if given := bearer(request):
         return is_token(request, given)
-    return request.scope["path"].startswith("/ops") and is_signed_in(request)
+    return request.scope["path"].startswith("/ops") and _by_ourselves(request) and is_signed_in(request)
+
+
+def _by_ourselves(request: Request) -> bool:
+    """Whether a request that changes something comes from a page of ours. User servers may be on the same site, where the cookie
+    is sent along, and `front.origins` may let every page launch; neither may act as the admin.
+    """
+    return request.method in ("GET", "HEAD") or is_own(asked(request.headers), request.headers.get("host", ""), request.scope["scheme"])
 
 
 _scheme = HTTPBearer(auto_error=False, scheme_name="admin", description="The setting `auth.admin_token`; for lists also `auth.read_token`.")

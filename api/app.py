@@ -1,5 +1,6 @@
 """Puts the app together: its services, its routes, and what stands in front of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,11 +9,14 @@ from starlette.types import ASGIApp
 
 from api import binder, problems
 from api.build_tokens import BuildTokens
+from api.leaving import Leaving
+from api.metrics import ApiMetrics
 from api.middleware import around
 from api.openapi import describe
 from api.routes import routers
 from api.services import ApiServices
-from api.streams import Fanout
+from api.streams import Fanout, watched
+from api.watch import Watch
 from services import VERSION
 from services.lifecycle import Process, garbage
 from services.policy import Policy
@@ -25,8 +29,9 @@ from services.usecases.create import Creator
 TITLE = "Dockyard"
 
 
-def make_app(settings: Settings) -> ASGIApp:
-    """The whole front door for these settings. Raises `Misconfigured`."""
+def make_app(settings: Settings, leaving: Leaving | None = None) -> ASGIApp:
+    """The whole front door for these settings. `leaving` tells it when its process begins to leave. Raises `Misconfigured`."""
+    leaving = leaving or Leaving()
     secret = Secret(settings.home.secret.get_secret_value())
     tokens = BuildTokens(settings.front, secret)
 
@@ -35,18 +40,27 @@ def make_app(settings: Settings) -> ASGIApp:
         process = Process(settings, "api")
         providers = make_providers(settings.providers, settings.egress)
         fanout = Fanout(process.db, process.redis, secret.server_token, settings.front.hold)
+        watch = Watch(process.db, process.owner)
         policy = Policy(process.db, process.redis, settings.providers, settings.limits)
         app.state.services = ApiServices(
             settings=settings, providers=providers, teller=process.teller, redis=process.redis,
             creator=Creator(process.db, process.bell, bounds(settings.limits, settings.front)), policy=policy, fanout=fanout, secret=secret,
-            tokens=tokens,
+            tokens=tokens, watch=watch, leaving=leaving, metrics=ApiMetrics(process.metrics, process.db, watch, lambda: fanout.watchers),
         )
         fanout.start()
+        leaving.fanout = fanout
         policy.start()
+        process.show(lambda: {"work": {"streams": [fanout.watchers, settings.limits.streams]}})
+        noting = asyncio.create_task(watched.note(process.db, fanout))
+        watching = asyncio.create_task(watch.run())
         garbage.settle()
         try:
             yield
         finally:
+            for task in (watching, noting):
+                task.cancel()
+            await asyncio.gather(watching, noting, return_exceptions=True)
+            await watch.aclose()
             await policy.aclose()
             await fanout.aclose()
             for provider in providers.values():

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from api.build_tokens import BuildTokens
-from api.metrics import Metrics
+from api.leaving import Leaving
+from api.metrics import ApiMetrics
 from api.streams import Fanout
+from api.watch import Watch
 from services.lifecycle import Teller
 from services.policy import Policy
 from services.providers.base import Provider
@@ -32,7 +34,9 @@ class ApiServices:
     fanout: Fanout
     secret: Secret
     tokens: BuildTokens
-    metrics: Metrics = field(default_factory=Metrics)
+    leaving: Leaving
+    watch: Watch
+    metrics: ApiMetrics
     pace: Pace = field(default_factory=Pace)
     census: Census = field(default_factory=Census)
 

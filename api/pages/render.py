@@ -47,10 +47,13 @@ def script_json(value: Mapping[str, Any]) -> Markup:
 
 def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None,
-    config: Mapping[str, Any] | None = None, **context: Any,
+    config: Mapping[str, Any] | None = None, framed: bool = True, **context: Any,
 ) -> Response:
-    """A page. `config` is what its script needs to know, beside what BinderHub's pages say."""
-    front: FrontSettings = request.app.state.services.settings.front
+    """A page. `config` is what its script needs to know, beside what BinderHub's pages say. `framed`: `front.origins` may show
+    it in a frame; a page that acts may not be, lest somebody clicks on what he does not see.
+    """
+    services = request.app.state.services
+    front: FrontSettings = services.settings.front
     nonce = secrets.token_urlsafe(12)
     public = public_url(request, front)
     base = front.base_url
@@ -59,7 +62,7 @@ def page(
         front=front, nonce=nonce, public=public, base=base, static=partial(address, base),
         config=script_json(page_config), **context,
     )
-    policy = page_policy(nonce, front.origins)
+    policy = page_policy(nonce, front.origins if framed else ())
     return HTMLResponse(html, status, {
         "content-security-policy": policy, "cache-control": "no-store", "vary": "Accept, Cookie", **(headers or {}),
     })

@@ -10,17 +10,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Request
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api.services import ApiServices, services_of
-from services.errors import DockyardError
+from services.errors import DockyardError, NotFound
 from services.hub.client import Hub
-from services.states import BUILD_OPEN, LAUNCH_OPEN, ServerState
+from services.observe.metrics import scrape
 
 _PATIENCE = 3.0  # seconds for one check
 _KEPT = 5.0  # seconds that an answer is given again; federations ask every 10
@@ -92,7 +93,6 @@ async def _passes(check: Check) -> bool:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
     app.state.health = Health(services)
-    services.fanout.heard = services.metrics.heard
     try:
         yield
     finally:
@@ -120,7 +120,9 @@ async def livez() -> Response:
 
 @router.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
 async def readyz(request: Request) -> Response:
-    """Traffic may be sent here: the database answers, so a launch that is accepted is not lost."""
+    """Traffic may be sent here: the database answers, so a launch that is accepted is not lost, and the process is not about to end."""
+    if services_of(request).leaving.begun:
+        return PlainTextResponse("This process is about to end.\n", 503)
     ok = await _passes(Check("Database", lambda: services_of(request).teller.db.rows(sa.text("SELECT 1"))))
     return PlainTextResponse("ok\n" if ok else "The database does not answer.\n", 200 if ok else 503)
 
@@ -128,16 +130,20 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """For Prometheus. What is under way is counted in the database, so every replica says the same of it."""
-    services = services_of(request)
-    found, numbers = await services.census.stats(services.teller.db), services.metrics
-    numbers.open_launches.set(sum(found["launches"].get(state, 0) for state in LAUNCH_OPEN))
-    numbers.open_builds.set(sum(found["builds"].get(state, 0) for state in BUILD_OPEN))
-    numbers.servers.set(found["servers"].get(ServerState.RUNNING, 0))
-    numbers.oldest.set(found["oldest_wait"])
-    numbers.streams.set(services.fanout.watchers)
-    numbers.redis.set(services.redis.ok)
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(numbers.registry), headers={"content-type": media_type, "cache-control": "no-store"})
+    body, media_type = await services_of(request).metrics.text(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
+
+
+@router.get("/metrics/{name}", include_in_schema=False)
+async def metrics_of(request: Request, name: str) -> Response:
+    """What another process of this machine tells at its unix socket (`observe.metrics_address`), passed on."""
+    address = services_of(request).settings.observe.metrics_address
+    body = None
+    if address.startswith("unix:") and name.isascii() and name.isalpha():
+        body = await scrape(Path(address.removeprefix("unix:")) / f"{name}.sock")
+    if body is None:
+        raise NotFound("No process of this name shows its numbers here.")
+    return Response(body, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4, "cache-control": "no-store"})
 
 
 @router.head("/versions", include_in_schema=False)

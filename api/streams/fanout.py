@@ -44,7 +44,6 @@ class Fanout:
         self._reading: asyncio.Task[None] | None = None
         self._unread: set[str] = set()
         self.watchers = 0
-        self.heard: Callable[[StoredEvent], None] = lambda _: None  # told of every launch's news, watched or not
 
     def start(self) -> None:
         """Begin to listen. A task that dies takes the process along: it must not serve streams that never move."""
@@ -72,6 +71,10 @@ class Fanout:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def feeds(self) -> list[Feed]:
+        """All launches that are watched here."""
+        return list(self._feeds.values())
 
     # -- watchers --------------------------------------------------------------------------------------------
 
@@ -167,7 +170,6 @@ class Fanout:
                 continue
             touched: dict[str, Feed] = {}
             for event in news.events:
-                self.heard(event)
                 feed = self._feeds.get(event.launch)
                 if feed is not None:
                     feed.offer(event)
@@ -291,10 +293,7 @@ class Fanout:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(_KEEPALIVE)
-            written = 0
-            for feed in list(self._feeds.values()):
-                for watcher in tuple(feed.live):
-                    watcher.push(b":keepalive\n\n")
-                    written += 1
-                    if written % _YIELD == 0:
-                        await asyncio.sleep(0)
+            for number, watcher in enumerate([watcher for feed in self.feeds() for watcher in feed.live], 1):
+                watcher.push(b":keepalive\n\n")
+                if number % _YIELD == 0:
+                    await asyncio.sleep(0)

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 
 from api import binder, problems
 from api.build_tokens import BuildTokens
+from api.leaving import Leaving
+from api.metrics import ApiMetrics
 from api.middleware import around
 from api.openapi import describe
 from api.routes import routers
@@ -20,6 +22,7 @@ from api.routes.health import Health
 from api.services import ApiServices
 from api.streams import Fanout
 from api.streams.rows import events_after
+from api.watch import Watch
 from services.events import Kind, NewEvent, StoredEvent
 from services.lifecycle import Move, Process
 from services.names import new_id
@@ -42,20 +45,21 @@ class Front:
         self.process = Process(settings, "api")
         secret = Secret(settings.home.secret.get_secret_value())
         self.fanout = Fanout(self.process.db, self.process.redis, secret.server_token, settings.front.hold)
+        watch = Watch(self.process.db, self.process.owner)
         self.policy = Policy(self.process.db, self.process.redis, settings.providers, settings.limits)
         self.services = ApiServices(
             settings=settings, providers=make_providers(settings.providers, settings.egress), teller=self.process.teller,
             redis=self.process.redis,
             creator=Creator(self.process.db, self.process.bell, bounds(settings.limits, settings.front)), fanout=self.fanout, secret=secret,
             policy=self.policy,
-            tokens=BuildTokens(settings.front, secret),
+            tokens=BuildTokens(settings.front, secret), watch=watch, leaving=Leaving(),
+            metrics=ApiMetrics(self.process.metrics, self.process.db, watch, lambda: self.fanout.watchers),
         )
         self.inner = FastAPI(version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
                              redirect_slashes=False)
         problems.install(self.inner)
         self.inner.state.services = self.services
         self.inner.state.health = Health(self.services)
-        self.fanout.heard = self.services.metrics.heard
         for router in routers(settings.front):
             self.inner.include_router(router)
         describe(self.inner, settings.front.base_url)

@@ -61,9 +61,11 @@ MATRIX: dict[str, tuple[int, int, int, int]] = {
     "GET /ops": ALL,  # the form that asks for the token, or the page
     "POST /ops/login": (403, 403, 403, 303),
     "POST /ops/logout": (303, 303, 303, 303),
-    "GET /ops/part": NONE,
-    "POST /ops/launches/{launch_id}/end": (401, 401, 403, 303),
-    "POST /ops/builds/{build_id}/end": (401, 401, 403, 303),
+    "GET /ops/fresh": NONE,
+    "GET /ops/{kind}/{job_id}": NONE,
+    "GET /ops/{kind}/{job_id}/{act}": NONE,
+    "POST /ops/{kind}/{job_id}/{act}": (401, 401, 403, 303),
+    "GET /metrics/{name}": (404, 404, 404, 404),  # no process shows its numbers here in this test
     "GET /static/{name}": ALL, "HEAD /static/{name}": ALL, "GET /badge_logo.svg": ALL, "HEAD /badge_logo.svg": ALL,
     "GET /badge.svg": ALL, "HEAD /badge.svg": ALL, "GET /assets/images/badge.svg": ALL, "HEAD /assets/images/badge.svg": ALL,
     "GET /logo_social.png": ALL, "HEAD /logo_social.png": ALL, "GET /favicon.ico": ALL, "HEAD /favicon.ico": ALL,
@@ -77,7 +79,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /api/v1/admin/rules": {"json": {"kind": "banned", "pattern": "gh/nobody/nothing"}},
     "GET /api/v1/links": {"params": {"link": "a/b"}},
 }
-FIXED = {"provider": "gh", "spec:path": "a/b/HEAD", "name": "dockyard.css", "user": "a", "repo": "b",
+FIXED = {"provider": "gh", "kind": "launch", "act": "end", "spec:path": "a/b/HEAD", "name": "dockyard.css", "user": "a", "repo": "b",
          "rule_id": "0123456789abcdef", "path:path": "c"}
 CALLERS = ("maker", "other", "reader", "admin")
 
@@ -134,7 +136,7 @@ def routes(front: Front) -> set[str]:
 
 async def ask(http: httpx.AsyncClient, route: str, ids: dict[str, str], token: str) -> httpx.Response:
     method, path = route.split(" ", 1)
-    for name, value in (FIXED | ids).items():
+    for name, value in (FIXED | ids | {"job_id": ids["launch_id"]}).items():
         path = path.replace(f"{{{name}}}", value)
     arguments = dict(ARGUMENTS.get(route, {}))
     if route == "POST /ops/login":

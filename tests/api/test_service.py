@@ -1,13 +1,16 @@
 """Versions, health, metrics, badges, static files, addresses of earlier years."""
 
+import asyncio
 import gzip
 from dataclasses import replace
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from api.static_files import files
 from services.events import Kind, NewEvent
+from services.observe import Metrics
 from services.settings import load
 from services.states import LaunchState
 from tests.api.front import Front
@@ -49,18 +52,64 @@ async def test_metrics_have_the_names_of_binderhub(http, front):
     )
     for state, event in steps:
         await front.move(launch, state, event)
-        for told in await front.told(launch):
-            front.services.metrics.heard(told)
     await front.launch()
+    await counted(front)
     text = (await http.get("/metrics")).text
     for line in (
         'binderhub_launch_count_total{provider="gh",status="success"} 1.0',
         'binderhub_launch_time_seconds_count{retries="0",status="success"} 1.0',
-        "binderhub_inprogress_launches 1.0", "binderhub_inprogress_builds 0.0", "dockyard_redis_up 1.0",
+        'binderhub_launch_time_seconds_bucket{le="+Inf",retries="0",status="success"} 1.0',
+        'dockyard_launches_total{outcome="ready",provider="gh",reason=""} 1.0', 'dockyard_launch_step_seconds_count{step="waiting"} 1.0',
+        "binderhub_inprogress_launches 1.0", "binderhub_inprogress_builds 0.0", "dockyard_redis_up 1.0", "dockyard_database_up 1.0",
+        'dockyard_queue{queue="launches"} 1.0', 'dockyard_under_way{state="running"} 1.0', "dockyard_counts_here 1.0",
     ):
-        assert line in text.splitlines()
+        assert line in text.splitlines(), line
     assert "process_resident_memory_bytes" in text
     assert "a/b" not in text
+
+
+async def test_outcomes_are_told_by_one_replica_and_outlive_it(front, settings):
+    launch = await front.launch()
+    await front.move(launch, LaunchState.CANCELLED, NewEvent(Kind.CANCELLED))
+    await counted(front)
+    other = Front(settings)
+    line = 'dockyard_launches_total{outcome="cancelled",provider="gh",reason=""} 1.0'
+    texts = []
+    for one in (front, other):
+        await one.services.watch.turn()
+        texts.append((await one.services.metrics.text(""))[0].decode())
+    assert [line in text for text in texts] == [True, False]
+    await front.services.watch.aclose()
+    await other.services.watch.turn()
+    assert line in (await other.services.metrics.text(""))[0].decode()
+    await other.aclose()
+
+
+async def test_the_numbers_of_another_process_are_passed_on(settings, tmp_path):
+    found = replace(settings, observe=load({"DOCKYARD_OBSERVE_METRICS_ADDRESS": f"unix:{tmp_path}"}).observe)
+    worker, front = Metrics("worker"), Front(found)
+    serving = asyncio.create_task(worker.serve(found.observe))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(front.app), base_url="http://127.0.0.1:8000") as http:
+        async with asyncio.timeout(10):
+            while (answer := await http.get("/metrics/worker")).status_code == 404:
+                await asyncio.sleep(0.01)
+        assert "process_resident_memory_bytes" in answer.text
+        for name in ("launcher", "worker.sock", "%2e%2e%2fworker"):
+            assert (await http.get(f"/metrics/{name}")).status_code == 404
+    serving.cancel()
+    await front.aclose()
+
+
+async def counted(front):
+    """Let the counts come to the last event. Transactions of other tests may hold it back for a moment."""
+    async with asyncio.timeout(20):
+        while True:
+            await front.services.watch.turn()
+            rest = await front.process.db.rows(sa.text(
+                "SELECT count(*) AS n FROM event e, outlet o WHERE (e.xact, e.launch, e.seq) > (o.xact, o.launch, o.seq)"))
+            if rest[0].n == 0:
+                return
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
