@@ -24,6 +24,7 @@ from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.lifecycle.holds import fail_waiters, free, hold
 from services.names import server_id, user_name
+from services.policy import Policy
 from services.providers.layout import request
 from services.runtimes.base import ImageStore, Presence
 from services.secrets import Secret
@@ -57,6 +58,7 @@ class Launching:
 
     def __init__(
         self, teller: Teller, hub: Hub, images: ImageStore, secret: Secret, settings: HubSettings, builds: BuildSettings,
+        policy: Policy | None = None,
     ) -> None:
         self._teller = teller
         self._hub = hub
@@ -64,6 +66,7 @@ class Launching:
         self._secret = secret
         self._settings = settings
         self._builds = builds
+        self._policy = policy
         self._servers: Batch[dict[str, Any], bool] = Batch(self._insert, key=lambda row: row["id"])
 
     async def aclose(self) -> None:
@@ -86,6 +89,11 @@ class Launching:
             with contextlib.suppress(Unreachable, Overloaded, LaunchFailed):  # what is left, the reaper removes
                 await self._remove(lease)
             await self._fail(lease, LaunchFailed("Starting this server has stopped several launchers; it was given up."))
+            return
+        if self._policy is not None and (banned := await self._policy.launch_refusal(claimed.row)) is not None:
+            with contextlib.suppress(Unreachable, Overloaded, LaunchFailed):
+                await self._remove(lease)
+            await self._fail(lease, banned)
             return
         starting = asyncio.create_task(self._start(lease))
         cancelled = asyncio.create_task(lease.changed.wait())

@@ -13,6 +13,7 @@ from launcher.launching import Launching
 from services.hub.client import Hub
 from services.lifecycle import ClaimLoop, Claims, Process, Work, serve, shares
 from services.lifecycle.process import configured
+from services.policy import Policy
 from services.queue import LAUNCHES, Listener
 from services.runtimes import make_images
 from services.secrets import Secret
@@ -57,8 +58,10 @@ async def run(settings: Settings) -> None:
     process = Process(settings, "launcher")
     listener = Listener(process.redis, LAUNCHES)
     secret = Secret(settings.home.secret.get_secret_value())
+    policy = Policy(process.db, process.redis, settings.providers, settings.limits)
+    policy.start()
     async with Hub(settings.hub) as hub:
-        launching = Launching(process.teller, hub, make_images(settings), secret, settings.hub, settings.builds)
+        launching = Launching(process.teller, hub, make_images(settings), secret, settings.hub, settings.builds, policy)
         claims = Claims(process.db, work(settings.limits.servers_total), process.owner, settings.leases.seconds)
         loops = [
             ClaimLoop(
@@ -74,6 +77,7 @@ async def run(settings: Settings) -> None:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await launching.aclose()
+            await policy.aclose()
 
         await serve(process, LAUNCHES, listener, loops, before_end=close)
 

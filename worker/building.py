@@ -19,6 +19,7 @@ from services.events.log import LogWriter
 from services.lifecycle import Lease, Move, Teller, room
 from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
+from services.policy import Policy
 from services.providers.base import Provider, Records
 from services.records import File
 from services.runtimes.base import BuildJob, Exit, Lines, Phase, Plan, Runtime, Source
@@ -34,11 +35,14 @@ _CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - 
 class Building:
     """The work on one claimed build."""
 
-    def __init__(self, teller: Teller, runtime: Runtime, settings: BuildSettings, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, teller: Teller, runtime: Runtime, settings: BuildSettings, providers: Mapping[str, Provider], policy: Policy | None = None,
+    ) -> None:
         self._teller = teller
         self._runtime = runtime
         self._settings = settings
         self._providers = providers
+        self._policy = policy
 
     async def work(self, lease: Lease) -> None:
         """Bring one build to its end, or leave it running for the next owner when cancelled."""
@@ -55,6 +59,9 @@ class Building:
             return
         if not await self._wanted(lease):
             await self._cancel(lease, job, writer)
+            return
+        if claimed.row["state"] == BuildState.QUEUED and self._policy and (banned := await self._policy.build_refusal(claimed.row)):
+            await self._finish(lease, writer, Exit(ok=False, reason=banned.sentence))
             return
         if claimed.row["state"] == BuildState.QUEUED and (sentence := await room.refusal(self._teller.db)):
             await self._finish(lease, writer, Exit(ok=False, reason=sentence, hint="Try again later."))

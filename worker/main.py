@@ -9,6 +9,7 @@ import structlog
 
 from services.lifecycle import ClaimLoop, Claims, Process, Work, serve, shares
 from services.lifecycle.process import configured
+from services.policy import Policy
 from services.providers import make_providers
 from services.queue import BUILDS, Listener
 from services.runtimes import make_runtime
@@ -44,8 +45,9 @@ async def run(settings: Settings) -> None:
     process = Process(settings, "worker")
     providers = make_providers(settings.providers, settings.egress)
     runtime = make_runtime(settings)
-    resolving = Resolving(process.teller, providers, runtime.images, settings.builds, settings.providers)
-    building = Building(process.teller, runtime, settings.builds, providers)
+    policy = Policy(process.db, process.redis, settings.providers, settings.limits)
+    resolving = Resolving(process.teller, providers, runtime.images, settings.builds, policy)
+    building = Building(process.teller, runtime, settings.builds, providers, policy)
     listener = Listener(process.redis, BUILDS)
     lease = settings.leases.seconds
     loops = [
@@ -57,9 +59,11 @@ async def run(settings: Settings) -> None:
                   capacity=_ENDS, settings=settings.leases),
     ]
 
+    policy.start()
     preparing = asyncio.create_task(_prepare(runtime.builder))
 
     async def close() -> None:
+        await policy.aclose()
         preparing.cancel()
         await asyncio.gather(preparing, return_exceptions=True)
         await resolving.aclose()

@@ -1,21 +1,21 @@
 """From a link to a commit, and from a commit to an image that exists or a build that makes it."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 
 import structlog
 
 from services.db import DatabaseGone
-from services.errors import DockyardError, Forbidden, LeaseLost, Refused, UnknownProvider, Unreachable
+from services.errors import DockyardError, Forbidden, LeaseLost, UnknownProvider, Unreachable
 from services.events import Kind, NewEvent
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.names import image_name
-from services.providers.base import Provider, Resolved
+from services.policy import Policy
+from services.providers.base import Provider, Resolved, Spec
 from services.providers.layout import identity, source
 from services.runtimes.base import ImageStore, Presence
-from services.settings import BuildSettings, ProviderSettings
+from services.settings import BuildSettings
 from services.states import LaunchState
 from services.usecases.settle import Resolution, Settled, Settling, known
 
@@ -29,14 +29,14 @@ class Resolving:
     """The work on one claimed launch in `waiting` or `resolving`."""
 
     def __init__(
-        self, teller: Teller, providers: Mapping[str, Provider], images: ImageStore, builds: BuildSettings, settings: ProviderSettings,
+        self, teller: Teller, providers: Mapping[str, Provider], images: ImageStore, builds: BuildSettings, policy: Policy,
     ) -> None:
         self._teller = teller
         self._settling = Settling(teller)
         self._providers = providers
         self._images = images
         self._builds = builds
-        self._banned = [re.compile(pattern, re.IGNORECASE) for pattern in settings.banned]
+        self._policy = policy
 
     async def aclose(self) -> None:
         """Wait for what is being written."""
@@ -65,6 +65,8 @@ class Resolving:
     async def _resolve(self, lease: Lease) -> tuple[Resolved, tuple[str, Resolved] | None]:
         """The commit of the link's repository; and provider and commit of the environment's, where it is another."""
         row = lease.claimed.row
+        await self._policy.ready()
+        self._policy.check_client(row["client"])
         if not row["environment_link"]:
             return await self._commit(row["provider"], row["spec"]), None
         apart, _, spec = row["environment_link"].partition("/")
@@ -80,15 +82,16 @@ class Resolving:
         return content, (apart, environment)
 
     async def _commit(self, prefix: str, raw: str) -> Resolved:
-        if any(pattern.match(f"{prefix}/{raw}") for pattern in self._banned):
-            raise Refused(f"Sorry, {raw} is not allowed to launch. Please contact admins for more info!")
         provider = self._providers.get(prefix)
         if provider is None:
             raise UnknownProvider(f"No provider found for prefix {prefix}")
         spec = provider.parse(raw)
-        pinned = provider.pinned(spec)
-        if pinned is not None:
-            return pinned
+        self._policy.check_spec(spec)
+        resolved = provider.pinned(spec) or await self._resolved(provider, spec)
+        self._policy.check_row(prefix, raw, spec.repo, spec.ref, resolved.repo_url)
+        return resolved
+
+    async def _resolved(self, provider: Provider, spec: Spec) -> Resolved:
         for attempt in range(1, _TRIES + 1):
             try:
                 return await provider.resolve(spec)

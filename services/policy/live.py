@@ -8,12 +8,13 @@ anyway. A process that has never read the rules waits for them before it judges.
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from services.db import Database
-from services.errors import DockyardError, Paused
+from services.errors import DockyardError, Paused, Refused
 from services.policy import store
 from services.policy.naming import Namer
 from services.policy.rules import Fixed, Rule, Rulebook
@@ -95,6 +96,11 @@ class Policy:
         """The pause that holds, with its notice."""
         return self.book.paused()
 
+    def notice(self) -> str:
+        """What everybody is told while launches are not accepted; else nothing."""
+        rule = self.book.paused()
+        return (rule.message or NOTICE) if rule else ""
+
     def check_pause(self) -> None:
         """Raise `Paused` while launches are not accepted, with the seconds that are left where they are known."""
         rule = self.book.paused()
@@ -114,6 +120,34 @@ class Policy:
     def check_row(self, provider: str, raw: str, repo: str = "", ref: str = "", repo_url: str = "") -> None:
         """Raise `Refused` for what a row says, by its link and by what it was resolved to."""
         self.book.check(self.namer.names(provider, raw, repo or raw, ref, repo_url), raw)
+
+    def check_repository(self, provider: str, repo_url: str) -> None:
+        """Raise `Refused` for a repository that is banned. Whether it is allowed its launches have been asked, who know more names."""
+        self.book.check(self.namer.names(provider, repo_url, repo_url), repo_url, listed=False)
+
+    async def launch_refusal(self, row: Mapping[str, Any]) -> Refused | None:
+        """Why a launch that has waited may not begin: a ban has come meanwhile. Raises `DatabaseGone`."""
+        await self.ready()
+        try:
+            self.check_client(row["client"])
+            self.check_row(row["provider"], row["spec"], repo_url=row["repo_url"] or "")
+            if row["environment_link"]:
+                provider, _, spec = row["environment_link"].partition("/")
+                self.check_row(provider, spec, repo_url=(row["environment_source"] or {}).get("repo_url", ""))
+        except Refused as error:
+            return error
+        return None
+
+    async def build_refusal(self, row: Mapping[str, Any]) -> Refused | None:
+        """The same of a build. Raises `DatabaseGone`."""
+        await self.ready()
+        try:
+            self.check_repository(row["provider"], row["repo_url"])
+            if apart := row["environment_source"]:
+                self.check_repository(apart["provider"], apart["repo_url"])
+        except Refused as error:
+            return error
+        return None
 
     def quota(self, spec: Spec, usual: int) -> tuple[str, int]:
         """The one name of a spec's repository, and how many launches and servers it may have; 0 for no limit."""

@@ -124,8 +124,10 @@ class Rulebook:
         for label in self._fixed.networks.find(client):
             raise BannedNetwork(f"Requests from {label} are not allowed")
 
-    def check(self, names: Names, said: str, now: float | None = None) -> None:
-        """Raise `Refused` for a spec that may not be launched; `said` is what its user calls it."""
+    def check(self, names: Names, said: str, now: float | None = None, *, listed: bool = True) -> None:
+        """Raise `Refused` for a spec that may not be launched; `said` is what its user calls it. Without `listed`, what is allowed by
+        name does not matter.
+        """
         at = time.monotonic() if now is None else now
         for one in self._held[RuleKind.BANNED]:
             if one.holds(at) and one.pattern is not None and any_matches(one.pattern, names.all):
@@ -134,7 +136,7 @@ class Rulebook:
             raise Refused(_REFUSED.format(said))
         allowed = [one.pattern for one in self._held[RuleKind.ALLOWED] if one.holds(at) and one.pattern is not None]
         allowed += self._fixed.allowed
-        if allowed and not any(any_matches(pattern, names.sure) for pattern in allowed):
+        if listed and allowed and not any(any_matches(pattern, names.sure) for pattern in allowed):
             raise Refused(_REFUSED.format(said))
 
     def quota(self, names: Names, usual: int, now: float | None = None) -> int:
