@@ -11,6 +11,7 @@ BENCHES = {
     "idle": "memory and CPU of everything when nobody uses it",
     "faults": "launches while everything is killed, paused, cut off and restarted",
     "gaps": "launches while the hub, Valkey or Postgres are away for minutes",
+    "crowd": "three hundred clients behind one address on one new link: one build, all ready",
     "cycles": "thousands of launches that start and stop, and what grows meanwhile",
     "cold": "from nothing to healthy, first and second launch of a repository",
 }

@@ -68,8 +68,7 @@ class Hub:
     def remember(self) -> None:
         """Write down what there is, whole or not at all."""
         if self.state is not None:
-            part = self.state.with_suffix(".part")
-            part.write_text(json.dumps(self.users))
+            (part := self.state.with_suffix(".part")).write_text(json.dumps(self.users))
             part.replace(self.state)
 
     def start(self, user: str, server: str, now: float) -> int:
