@@ -97,6 +97,9 @@ def _job() -> tuple[Job, str, bool]:
 
 def fetched() -> int:
     """Fetch for the container that comes after this one, and leave it the log and how it ended."""
+    os.umask(0o022)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     job, *_ = _job()
     trust()
     with _FETCHED_LOG.open("w") as log:
