@@ -60,7 +60,7 @@ def page(
     page_config = {"baseUrl": base, "badgeBaseUrl": public, "logoUrl": address(base, "icon.svg"), **(config or {})}
     html = templates.get_template(template).render(
         front=front, nonce=nonce, public=public, base=base, static=partial(address, base),
-        config=script_json(page_config), **context,
+        config=script_json(page_config), notice=services.policy.notice(), **context,
     )
     policy = page_policy(nonce, front.origins if framed else ())
     return HTMLResponse(html, status, {
