@@ -102,7 +102,7 @@ async def _surroundings(directory: Path, runtime: str, seed: int) -> AsyncIterat
         with registry(directory / "registry") as store, GitServer(repositories, host=lab.gateway()) as git:
             try:
                 yield DockerAsks(git, repositories, seed, lab.BASE), lab.environment(
-                    store, "engine", docker_installation=own, docker_server_network=own)
+                    store, "engine", docker_installation=own, docker_server_network=own, builds_timeout=1200)
             finally:
                 lab.docker("network", "rm", own, f"{own}-builds", check=False)
 
