@@ -102,7 +102,7 @@ class Servers:
             user = await self._hub.user(row.user_name)
             if user is None or user.server is None:
                 lost += await self._end(row.launch, row.user_name, StopReason.LOST)
-        return {"active": len(seen), "lost": lost}
+        return {"lost": lost}
 
     async def _note(self, users: Sequence[User]) -> None:
         known = [(user.name, user.server.last_activity.timestamp()) for user in users if user.server and user.server.last_activity]
