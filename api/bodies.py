@@ -4,8 +4,9 @@ The client's dataclasses (`dockyard_client.models`) have the same fields; both a
 other by a test. Times are ISO 8601 with an offset, durations are seconds. Fields are only ever added.
 """
 
+import json
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +32,20 @@ class Reason(Body):
     hint: str = Field(default="", description="What can be done about it.")
 
 
-class NewLaunch(BaseModel):
+class Wanted(BaseModel):
+    """Base of what requests bring. JSON can hold halves of characters, which no database and no program takes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, values: Any) -> Any:
+        try:
+            json.dumps(values, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise ValueError("There are characters in it that are not Unicode") from None
+        return values
+
+
+class NewLaunch(Wanted):
     """What to launch: a link as one would paste it, or provider and spec as in a BinderHub address."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra={

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from api.admin import need_admin
-from api.bodies import PLAIN, Body, Page, Problem
+from api.bodies import PLAIN, Body, Page, Problem, Wanted
 from api.services import services_of
 from services import policy
 from services.errors import NotFound
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1/admin", tags=["admin"], dependencies=[Depends
 _RULE = "5f2d1c0b9a887766"
 
 
-class WantedRule(BaseModel):
+class WantedRule(Wanted):
     """A rule to make."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [
@@ -56,7 +56,7 @@ class RuleBody(Body):
     created_by: str = Field(default="", examples=["admin"])
 
 
-class WantedPause(BaseModel):
+class WantedPause(Wanted):
     """A pause to begin."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [

@@ -31,7 +31,14 @@ def checked_raw(raw: str) -> str:
     """The spec as it came, without the slashes at its end; raises `BadSpec` for one that nobody means."""
     if len(raw) > _LONGEST:
         raise BadSpec(f"The link is too long ({len(raw)} characters; {_LONGEST} at most).")
+    checked_characters(raw)
     return raw.rstrip("/")
+
+
+def checked_characters(text: str) -> None:
+    """Raise `BadSpec` for halves of characters (surrogates): JSON can hold them, and nothing that the text is given to."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadSpec("The link has characters that are not Unicode.")
 
 
 def unquoted(text: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from services.egress.resolve import printable
 from services.errors import BadSpec, UnknownProvider
 from services.providers.base import Link, Provider
-from services.providers.grammar import PROTOCOLS, git_url
+from services.providers.grammar import PROTOCOLS, checked_characters, git_url
 
 _LONGEST = 4096
 _BINDER = re.compile(r"""https?://[^\s"'<>()\[\]]+/v2/[^\s"'<>()\[\]]+""")
@@ -54,6 +54,7 @@ def _unwrapped(text: str) -> str:
         raise BadSpec("Paste the address of a repository, such as https://github.com/user/repository.")
     if len(text) > _LONGEST:
         raise BadSpec(f"The link is too long ({len(text)} characters; {_LONGEST} at most).")
+    checked_characters(text)
     if not re.search(r"[\s<>()\[\]\"']", text):
         return text
     if re.match(r"https?://", text) and not re.search(r"[\n<>\[\]]|://.*://", text):
