@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 database = typer.Typer(no_args_is_help=True, help="The database's schema.")
 app.add_typer(database, name="db")
+rules = typer.Typer(no_args_is_help=True, help="What may be launched, and by whom: changed while everything runs. Needs the admin token.")
+app.add_typer(rules, name="rules")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -207,6 +209,57 @@ def migrate(
     from cli.commands.database import migrate as run
 
     raise typer.Exit(run(phase, wait, file, _flags(settings)))
+
+
+@rules.command("list")
+def rules_list(url: Server = "", token: Token = "") -> None:
+    """Show the rules that hold."""
+    from cli.commands.rules import listed as run
+
+    raise typer.Exit(run(url, token))
+
+
+@rules.command("add")
+def rules_add(
+    kind: Annotated[str, typer.Argument(help="banned, allowed, quota or network.")],
+    pattern: Annotated[str, typer.Argument(help="github.com/org/name, gh/org/*, a regular expression that begins with ^, or a network.")],
+    message: Annotated[str, typer.Option(help="What whoever is refused is told.")] = "",
+    quota: Annotated[int | None, typer.Option(help="For quota: launches and servers at a time; 0: no limit.")] = None,
+    lasts: Annotated[str, typer.Option("--for", help="How long it holds, such as 30m, 12h, 7d; else until it is removed.")] = "",
+    url: Server = "", token: Token = "",
+) -> None:
+    """Forbid, allow or bound something, in every process within a second; prints the rule's id."""
+    from cli.commands.rules import add as run
+
+    raise typer.Exit(run(kind, pattern, message, quota, lasts, url, token))
+
+
+@rules.command("remove")
+def rules_remove(rule: Annotated[str, typer.Argument(metavar="ID")], url: Server = "", token: Token = "") -> None:
+    """Remove a rule."""
+    from cli.commands.rules import remove as run
+
+    raise typer.Exit(run(rule, url, token))
+
+
+@app.command()
+def pause(
+    message: Annotated[str, typer.Argument(help="The notice that pages and clients show.")] = "",
+    lasts: Annotated[str, typer.Option("--for", help="How long, if it is known, such as 30m; refusals then say when to come again.")] = "",
+    url: Server = "", token: Token = "",
+) -> None:
+    """Accept no new launches; what waits and what runs goes on."""
+    from cli.commands.rules import pause as run
+
+    raise typer.Exit(run(message, lasts, url, token))
+
+
+@app.command()
+def resume(url: Server = "", token: Token = "") -> None:
+    """Accept launches again."""
+    from cli.commands.rules import resume as run
+
+    raise typer.Exit(run(url, token))
 
 
 @database.command()

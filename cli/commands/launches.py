@@ -24,18 +24,24 @@ FALLBACK = "http://127.0.0.1:8000/"
 @contextlib.contextmanager
 def _client(url: str, token: str) -> Iterator[Client]:
     """A client of the address; its errors become a sentence and exit status 1."""
-    address, secret = _server(default_path())
-    chosen = url or address
-    if urlsplit(chosen).scheme not in ("http", "https"):
-        raise typer.BadParameter(f"--url {chosen}: write http://host:port/.")
-    if not token and urlsplit(chosen).netloc == urlsplit(address).netloc:
-        token = secret
+    chosen, token = reach(url, token)
     try:
         with Client(chosen, token or None) as client:
             yield client
     except ClientError as error:
         fail(f"{chosen}: {error}")
         raise typer.Exit(1) from error
+
+
+def reach(url: str, token: str) -> tuple[str, str]:
+    """The address that is meant, and the token for it."""
+    address, secret = _server(default_path())
+    chosen = url or address
+    if urlsplit(chosen).scheme not in ("http", "https"):
+        raise typer.BadParameter(f"--url {chosen}: write http://host:port/.")
+    if not token and urlsplit(chosen).netloc == urlsplit(address).netloc:
+        token = secret
+    return chosen, token
 
 
 def _server(home: Path) -> tuple[str, str]:

@@ -88,8 +88,8 @@ def test_a_key_that_is_none_is_named(key):
 
 @pytest.fixture
 async def narrow(settings: Settings) -> AsyncIterator[Live]:
-    """A front door that allows one launch under way per client."""
-    limits = load({"DOCKYARD_LIMITS_OPEN_PER_CLIENT": "1"}).limits
+    """A front door that allows one launch a minute per client, and five under way."""
+    limits = load({"DOCKYARD_LIMITS_LAUNCHES_PER_MINUTE": "1", "DOCKYARD_LIMITS_OPEN_PER_CLIENT": "5"}).limits
     front = load({"DOCKYARD_FRONT_PORT": "0", "DOCKYARD_FRONT_HOSTS": "*"}).front
     async with Live(replace(settings, limits=limits, front=front)) as found:
         yield found
@@ -118,7 +118,7 @@ async def test_only_launch_pages_carry_one(http, front):
         assert "buildToken" not in page_config((await http.get(path)).text)
 
 
-async def test_what_a_page_of_ours_asks_for_is_not_counted(narrow):
+async def test_what_a_page_of_ours_asks_for_counts_against_no_rate(narrow):
     async with httpx.AsyncClient() as http:
         token = page_config((await http.get(narrow.at(f"/v2/{LINK}"))).text)["buildToken"]
     for _ in range(3):
@@ -130,6 +130,8 @@ async def test_what_a_page_of_ours_asks_for_is_not_counted(narrow):
     async with httpx.AsyncClient() as http:
         refused = await http.get(narrow.at(f"/build/{LINK}"))
     assert refused.text.startswith(f"retry: {int(refused.headers['retry-after']) * 1000}\n")
+    said = await first(narrow, f"?build_token={token}")  # under way is under way: whoever opens pages has tokens without end
+    assert (said["status_code"], said["limit"]) == (429, "open_per_client")
 
 
 async def test_an_invalid_one_is_told_in_an_event(narrow):

@@ -7,13 +7,14 @@ launches until a test starts a worker, so what is accepted stays under way and c
 import asyncio
 import json
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.stack import ADMIN, Stack, free_port, own_settings, spec
+from tests.stack import ADMIN, ROOT, Stack, free_port, own_settings, spec
 
 pytestmark = pytest.mark.xdist_group("policy")
 TOKEN = {"authorization": f"Bearer {ADMIN}"}
@@ -207,3 +208,28 @@ async def test_an_idempotency_key_is_a_secret_of_its_caller(house: House) -> Non
     assert elsewhere.json()["id"] != first.json()["id"]
     admin = [await house.ask(n, f"192.0.{6 + n}.1", link, headers={"idempotency-key": "nightly", **TOKEN}) for n in (0, 1)]
     assert admin[0].json()["id"] == admin[1].json()["id"]
+
+
+async def test_the_commands_do_the_same(house: House) -> None:
+    async def command(*words: str, token: str = ADMIN) -> tuple[int, str, str]:
+        done = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "DOCKYARD_URL": str(house.doors[1].base_url), "DOCKYARD_TOKEN": token})
+        out, error = await done.communicate()
+        return done.returncode or 0, out.decode().strip(), error.decode().strip()
+
+    status, rule, _ = await command("rules", "add", "banned", "gh/mine/*", "--message", "It mines.", "--for", "2h")
+    assert status == 0
+    status, shown, _ = await command("rules", "list")
+    (line,) = [line for line in shown.splitlines() if line.startswith(rule)]
+    assert line.startswith(f"{rule}  banned  gh/mine/*  until 20")
+    assert line.endswith("It mines.")
+    assert await command("rules", "remove", rule) == (0, "", "")
+    assert (await command("rules", "remove", rule))[0] == 1
+    status, _, said = await command("rules", "add", "banned", "^(?!gh/ours/)")
+    assert (status, "RE2" in said, len(said.splitlines())) == (1, True, 1)
+    status, _, said = await command("pause", token="wrong")
+    assert (status, said.endswith("This token does not have the admin scope.")) == (1, True)
+    assert (await command("pause", "Soon back.", "--for", "5m"))[1].startswith("Paused until 20")
+    assert (await house.admin("GET", "pause", door=1)).json()["message"] == "Soon back."
+    assert (await command("resume"))[:2] == (0, "Launches are accepted.")
