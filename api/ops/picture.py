@@ -17,6 +17,7 @@ from services.db import Database
 from services.errors import DockyardError
 from services.lifecycle import dependencies
 from services.lifecycle.dependencies import Dependency
+from services.policy import Rule, RuleKind, rules
 from services.usecases import numbers, trouble
 
 T = TypeVar("T")
@@ -38,7 +39,14 @@ class Picture:
     leases: list[sa.Row[Any]]
     outlets: list[sa.Row[Any]]
     dependencies: list[Dependency]
+    rules: list[Rule]
     stale: bool = False
+
+
+    @property
+    def paused(self) -> Rule | None:
+        """The pause that holds."""
+        return next((rule for rule in self.rules if rule.kind is RuleKind.PAUSE), None)
 
 
 @dataclass(slots=True)
@@ -85,6 +93,7 @@ class Pictures:
             leases=await self._fresh("leases", 2, lambda: numbers.leases(db)),
             outlets=await self._fresh("outlets", 5, lambda: numbers.outlets(db)),
             dependencies=await self._fresh("dependencies", 2, lambda: dependencies.known(db)),
+            rules=await rules(db),
         )
 
     async def _fresh(self, name: str, seconds: float, read: Callable[[], Awaitable[T]]) -> T:

@@ -39,8 +39,6 @@ def judge(picture: Picture | None, stands: list[Dependency]) -> list[Trouble]:
     ]
     if picture is None or picture.stale:
         return found
-    alive = {process["name"] for process in picture.processes if process["silent"] < SILENT}
-    found += [Trouble(f"No {name} is running.", _WITHOUT[name]) for name in _NEEDED if name not in alive]
     now = picture.now
     if now.oldest_wait > _LONG:
         what = f"The oldest launch has waited {short(now.oldest_wait)} {now.oldest_what}."
@@ -50,6 +48,8 @@ def judge(picture: Picture | None, stands: list[Dependency]) -> list[Trouble]:
         worst = picture.failed.groups["reason"][0]
         found.append(Trouble(
             f"{picture.failed.total / tried:.0%} of the launches of the last hour failed.", f"Most often: {worst.name}. {worst.message}"))
+    alive = {process["name"] for process in picture.processes if process["silent"] < SILENT}
+    found += [Trouble(f"No {name} is running.", _WITHOUT[name]) for name in _NEEDED if name not in alive]
     for process in picture.processes:
         disk = process["facts"].get("disk") or {}
         if disk and disk["free"] < 2 * disk["keep"]:

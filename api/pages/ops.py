@@ -9,7 +9,7 @@ A launch is named here by the first twelve digits of its id, and nothing leads t
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -101,7 +101,9 @@ async def job(request: Request, kind: str, job_id: str) -> Response:
 async def ask(request: Request, kind: str, job_id: str, act: str) -> Response:
     """Ask whether it is meant."""
     found, subject = await _subject(request, kind, job_id, act)
-    context: dict[str, Any] = {"act": found, "job": subject, "words": found.words(subject), "wrong": ""}
+    words = found.words(subject)
+    fields = tuple(replace(field, value=request.query_params.get(field.name, field.value)[:400]) for field in words.fields)
+    context: dict[str, Any] = {"act": found, "job": subject, "words": replace(words, fields=fields), "wrong": ""}
     return page(request, "ops_act.html", framed=False, inside=_render(request, "ops/act.html", **context), **context)
 
 

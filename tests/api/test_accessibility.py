@@ -61,10 +61,18 @@ async def test_axe_finds_nothing_in_any_state(live, chromium, axe, scheme):
             await page.locator("pre.matter").wait_for()
         await check(name)
     await page.goto(live.at("/ops"))
+    await check("ops login")
     await page.get_by_label("Admin token").fill(ADMIN)
     await page.get_by_role("button", name="Open").click()
     await page.get_by_role("button", name="Sign out").wait_for()
     await check("ops")
+    await page.goto(live.at("/ops?q=state:failed"))
+    await page.locator("#s-jobs a[data-job]").first.click()
+    await page.locator("#drawer h2").wait_for()
+    await check("ops job")
+    await page.get_by_role("link", name="Ban the repository").click()
+    await page.locator("#asking h2").wait_for()
+    await check("ops asks")
     await context.close()
     assert {name: rules for name, rules in found.items() if rules} == {}
     assert hosts == {live.at("").removeprefix("http://"), live.at("", "localhost").removeprefix("http://")} - (

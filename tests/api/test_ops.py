@@ -7,6 +7,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from services.policy import rules
 from services.settings import load
 from services.usecases import jobs
 from tests.api.front import Front
@@ -81,6 +82,28 @@ async def test_what_acts_asks_first_and_is_done_once(http, front):
     assert [tuple(row) for row in rows] == [(True, True, "norvig/pytudes/HEAD")]
     await http.post("/ops/logout")
     assert (await http.get("/ops/fresh")).status_code == 401
+
+
+async def test_bans_and_the_pause_are_rules(http, front):
+    launch = await front.launch(client="203.0.113.9", network="203.0.113.0/24", repository="github.com/norvig/pytudes")
+    await signed_in(http)
+    asked = (await http.get(f"/ops/launch/{launch[:12]}/ban-repository", headers=PAGE)).text
+    assert 'value="github.com/norvig/pytudes"' in asked
+    for act, form in (
+        ("ban-repository", {"pattern": "github.com/norvig/pytudes", "message": "Not here.", "hours": "0.5"}),
+        ("ban-network", {"pattern": "203.0.113.0/24"}),
+    ):
+        assert (await http.post(f"/ops/launch/{launch[:12]}/{act}", data=form)).status_code == 303
+    assert (await http.post(f"/ops/launch/{launch[:12]}/ban-network", data={"pattern": "nonsense"})).status_code == 400
+    assert (await http.post("/ops/service/all/pause", data={"message": "Back at noon.", "hours": "x"})).status_code == 400
+    assert (await http.post("/ops/service/all/pause", data={"message": "Back at noon."})).status_code == 303
+    text = (await http.get("/ops", headers=PAGE)).text
+    for known in ("Paused: no new launches are accepted.", "Back at noon.", "Accept launches", "203.0.113.0/24", "Not here."):
+        assert known in text
+    for rule in await rules(front.process.db):
+        assert (await http.post("/ops/service/all/lift", data={"rule": rule.id})).status_code == 303
+    assert await rules(front.process.db) == []
+    assert (await http.post("/ops/service/all/lift", data={"rule": "x"})).status_code == 400
 
 
 @pytest.mark.parametrize("headers", [
