@@ -8,6 +8,7 @@ from importlib import import_module
 BENCHES = {
     "launches": "found image to `ready`, against a hub that starts nothing",
     "watchers": "many watchers of one build: lines received, lag, memory",
+    "pages": "requests per second and bytes of pages, badge, files and health",
     "idle": "memory and CPU of everything when nobody uses it",
     "faults": "launches while everything is killed, paused, cut off and restarted",
     "gaps": "launches while the hub, Valkey or Postgres are away for minutes",

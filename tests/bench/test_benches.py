@@ -42,8 +42,9 @@ def left_behind(directory: Path) -> list[Path]:
     (("watchers", "-w", "30", "-d", "1", "-n", "1"), "watchers with every line live"),
     (("watchers", "-w", "30", "-d", "1", "-n", "1", "--via", "events"), "watchers with every line live"),
     (("crowd", "-c", "40", "-d", "1"), "from a client's coming to its server, p50"),
+    (("pages", "-c", "4", "-d", "0.2", "-n", "1"), "home: requests per second"),
     (("idle", "-d", "1", "-n", "1", "--mock-hub"), None),
-], ids=["launches", "watchers", "watchers of one launch", "crowd", "idle"])
+], ids=["launches", "watchers", "watchers of one launch", "crowd", "pages", "idle"])
 async def test_a_small_bench(directory: Path, words: tuple[str, ...], first: str | None) -> None:
     process = start(directory, *words)
     out, _ = await asyncio.to_thread(process.communicate)
