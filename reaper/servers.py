@@ -30,7 +30,7 @@ from services.settings import ReaperSettings
 from services.states import LaunchState, LaunchTarget, StopReason
 
 log = structlog.get_logger()
-_AT_ONCE = 8  # questions to the hub
+_AT_ONCE = 8  # questions to the hub, and to servers
 _LOST = 50  # servers that one sweep asks the hub about one by one
 _OPENED = 5.0  # seconds after it was ready from which on activity is somebody's who has opened it
 
@@ -78,7 +78,7 @@ class Servers:
     """The servers, seen from the rows, from the hub and from themselves."""
 
     def __init__(
-        self, teller: Teller, hub: Hub, asked: Asked, secret: Secret, settings: ReaperSettings, deeds: Deeds | None = None,
+        self, teller: Teller, hub: Hub, asked: Asked, secret: Secret | None, settings: ReaperSettings, deeds: Deeds | None = None,
     ) -> None:
         self._teller = teller
         self._db = teller.db
@@ -120,11 +120,14 @@ class Servers:
             await self._reckon()
             near = await self._near()
         over = [row for row in near if row.ends_at <= row.now]
+        gate = asyncio.Semaphore(_AT_ONCE)
+        used = await asyncio.gather(*(self._used(gate, row) for row in over if row.user_name not in unsure))
+        used_after_all = {name for name in used if name}
         for row in over:
             why = self._why(row)
             if why is not StopReason.MAX_AGE and row.user_name in unsure:
                 found["put_off"] += 1
-            elif why is not StopReason.MAX_AGE and await self._used(row, why):
+            elif row.user_name in used_after_all:
                 found["used_after_all"] += 1
             else:
                 found[why.replace("-", "_")] += await self._end(row.launch, row.user_name, why)
@@ -166,19 +169,21 @@ class Servers:
         await self._note(users)
         return unsure
 
-    async def _used(self, row: sa.Row[Any], why: StopReason) -> bool:
-        """Whether the server itself knows of use that the hub has not seen; then that is written down."""
-        if not self._settings.busy or not row.url or self._deeds.dry:
-            return False
-        use = await self._asked.use(row.url, self._secret.server_token(row.id))
-        if use is None:
-            return why is StopReason.UNOPENED  # It does not tell: it ends when it is idle.
+    async def _used(self, gate: asyncio.Semaphore, row: sa.Row[Any]) -> str:
+        """The server's name if it knows itself of use that the hub has not seen, which is then written down; otherwise ""."""
+        why = self._why(row)
+        if why is StopReason.MAX_AGE or not self._settings.busy or not row.url or self._secret is None or self._deeds.dry:
+            return ""
+        async with gate:
+            use = await self._asked.use(row.url, self._secret.server_token(row.id))
+        if use is None:  # It does not tell. Whether it was opened is not known then, and it ends when it is idle.
+            return row.user_name if why is StopReason.UNOPENED else ""
         last: datetime = row.now if use.busy else min(use.last, row.now)
         used = bool(last > row.ready_at + timedelta(seconds=_OPENED) if why is StopReason.UNOPENED else (
             row.now - max(last, row.ready_at) < timedelta(seconds=self._settings.idle)))
         if used:
             await self._db.rows(_ACTIVITY, {"names": [row.user_name], "ats": [max(last, row.ready_at).timestamp()]})
-        return used
+        return row.user_name if used else ""
 
     async def _end(self, launch: str, name: str, reason: StopReason) -> int:
         if not self._deeds.may("server_ends", f"stop the server {name} ({reason})", launch=launch[:12], why=reason):

@@ -49,7 +49,8 @@ async def table(settings: Settings, teller: Teller, deeds: Deeds) -> AsyncIterat
     async with Hub(settings.hub) as hub, Asked(reaper.servers_url) as asked, contextlib.AsyncExitStack() as closing:
         if closes := getattr(runtime, "aclose", None):
             closing.push_async_callback(closes)
-        secret = Secret(settings.home.secret.get_secret_value())
+        key = settings.home.secret.get_secret_value()  # without it servers cannot be asked for their own activity
+        secret = Secret(key) if key else None
         servers = Servers(teller, hub, asked, secret, reaper, deeds)
         builds = Builds(teller, reaper, settings.builds, deeds)
         orphans = Orphans(db, hub, runtime.reality, reaper, deeds, exclusive=settings.hub.exclusive)

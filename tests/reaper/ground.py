@@ -26,7 +26,8 @@ async def mock_hub() -> AsyncIterator[tuple[MockHub, str]]:
     server = await asyncio.get_running_loop().create_server(lambda: Connection(hub), "127.0.0.1", 0)
     yield hub, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hub/api/"
     server.close()
-    hub.cut()
+    for link in tuple(hub.links):
+        link.abort()
     await server.wait_closed()
 
 

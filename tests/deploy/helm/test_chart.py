@@ -93,7 +93,7 @@ def test_only_who_needs_a_secret_has_it(objects: list[Object]) -> None:
     """The worker runs next to strangers' builds: it knows neither the hub's token nor the key of the servers' tokens."""
     allowed = {
         "api": {"database-url", "redis-url", "hub-token", "key", "admin-token"}, "worker": {"database-url", "redis-url"},
-        "launcher": {"database-url", "redis-url", "hub-token", "key"}, "reaper": {"database-url", "redis-url", "hub-token"},
+        "launcher": {"database-url", "redis-url", "hub-token", "key"}, "reaper": {"database-url", "redis-url", "hub-token", "key"},
         "hub": {"hub-token", "proxy-token", "hub-cookie-secret"}, "proxy": {"proxy-token"}, "postgresql": {"postgres-password"},
         "migrations": {"database-url"},
     }
