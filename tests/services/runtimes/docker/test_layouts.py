@@ -20,14 +20,14 @@ LOGIN = "reader:canary-31"
 
 @pytest.fixture(scope="module")
 async def layered(store: RegistryServer) -> AsyncIterator[DockerRuntime]:
-    found = lab.runtime(store, "engine")
+    found = lab.runtime(store, "engine", builds_timeout=550)
     yield found
     await found.aclose()
 
 
 @pytest.fixture(scope="module")
 async def whole(bench: None) -> AsyncIterator[DockerRuntime]:
-    found = lab.runtime(None, "engine")
+    found = lab.runtime(None, "engine", builds_timeout=550)
     yield found
     await found.aclose()
 
