@@ -69,7 +69,7 @@ async def _tree(directory: Path, seed: int, args: argparse.Namespace, *, disk: b
     from tests.faults.tree import Tree
 
     async with (
-        _surroundings(directory, args.runtime, seed) as (asks, settings),
+        _surroundings(args.runtime, seed) as (asks, settings),
         Tree(directory, args.runtime, doors=not args.power, disk=disk, **settings) as tree,
     ):
         driver = Driver(tree, seed, asks=asks, clients=args.clients or 3, rest=REST, patience=300, breakers=3)
@@ -79,32 +79,33 @@ async def _tree(directory: Path, seed: int, args: argparse.Namespace, *, disk: b
 
 
 @contextlib.asynccontextmanager
-async def _surroundings(directory: Path, runtime: str, seed: int) -> AsyncIterator[tuple["Asks", dict[str, str]]]:
-    """What clients ask for, on a git server, and for docker a registry; with the settings that lead there."""
+async def _surroundings(runtime: str, seed: int) -> AsyncIterator[tuple["Asks", dict[str, str]]]:
+    """What clients ask for, on a git server, and for docker a registry; with the settings that lead there. Not on the small disk."""
     from tests.faults.asks import DockerAsks, FakeAsks, RealAsks
     from tests.gitserver import GitServer
 
-    repositories = directory / "repositories"
-    repositories.mkdir()
-    if runtime == "fake":
-        yield FakeAsks(seed), {}
-    elif runtime == "local":
-        async with GitServer(repositories) as git:
-            yield RealAsks(git, repositories, seed), {}
-    else:
-        from tests.services.registry.servers import registry
-        from tests.services.runtimes.docker import lab
+    with tempfile.TemporaryDirectory(prefix="dfr-", ignore_cleanup_errors=True) as name:
+        repositories = Path(name)
+        repositories.chmod(0o755)
+        if runtime == "fake":
+            yield FakeAsks(seed), {}
+        elif runtime == "local":
+            async with GitServer(repositories) as git:
+                yield RealAsks(git, repositories, seed), {}
+        else:
+            from tests.services.registry.servers import registry
+            from tests.services.runtimes.docker import lab
 
-        if why := lab.reason():
-            raise SystemExit(f"This cannot run: {why}.")
-        lab.build_image()
-        own = f"faults-{secrets.token_hex(4)}"
-        with registry(directory / "registry") as store, GitServer(repositories, host=lab.gateway()) as git:
-            try:
-                yield DockerAsks(git, repositories, seed, lab.BASE), lab.environment(
-                    store, "engine", docker_installation=own, docker_server_network=own, builds_timeout=1200)
-            finally:
-                lab.docker("network", "rm", own, f"{own}-builds", check=False)
+            if why := lab.reason():
+                raise SystemExit(f"This cannot run: {why}.")
+            lab.build_image()
+            own = f"faults-{secrets.token_hex(4)}"
+            with registry(repositories / "registry") as store, GitServer(repositories, host=lab.gateway()) as git:
+                try:
+                    yield DockerAsks(git, repositories, seed, lab.BASE), lab.environment(
+                        store, "engine", docker_installation=own, docker_server_network=own, builds_timeout=1200)
+                finally:
+                    lab.docker("network", "rm", own, f"{own}-builds", check=False)
 
 
 @contextlib.contextmanager
