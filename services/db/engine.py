@@ -27,8 +27,8 @@ T = TypeVar("T")
 # SQLSTATEs after which the same transaction may succeed: serialization failure, deadlock, lock timeout.
 _CONFLICT = {"40001", "40P01", "55P03"}
 # Admin shutdown, crash shutdown, cannot connect now, too many connections, disk full (which passes, or the operator sees it
-# on /health). Class 08 is a broken connection.
-_GONE = {"57P01", "57P02", "57P03", "53300", "53100"}
+# on /health), idle in a transaction for too long. Class 08 is a broken connection.
+_GONE = {"57P01", "57P02", "57P03", "53300", "53100", "25P03"}
 # What is thrown besides: asyncpg's own errors while a connection is made, and the pool's when none is free.
 _TROUBLE = (DBAPIError, NoConnection, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 _PATIENCE = 10.0  # seconds for one statement; a connection that is silent for longer is dead, and no statement takes as long
@@ -73,7 +73,9 @@ class Database:
             connect_args={"timeout": 5, "command_timeout": patience, "server_settings": {
                 # Statements are planned once and kept. A plan that was made while a table was empty would read all of it
                 # ever after; every statement of ours has an index to go by.
-                "application_name": application, "jit": "off", "enable_seqscan": "off"}},
+                "application_name": application, "jit": "off", "enable_seqscan": "off",
+                # A process that is paused in a transaction lets go of its locks before those who wait for them give up.
+                "idle_in_transaction_session_timeout": str(int(patience * 500))}},  # ms
         )
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

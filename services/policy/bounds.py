@@ -142,7 +142,8 @@ def _keys(request: Request) -> tuple[str, ...]:
 def _full(request: Request, counts: Counts, bounds: Bounds) -> Refusal | None:
     client, network, repository = _keys(request)
     if bounds.open_total and counts.open >= bounds.open_total:
-        return Refusal("open_total", "Too many launches are under way. Try again in a quarter of a minute.", _SOON)
+        return Refusal("open_total", (
+            f"{bounds.open_total} launches are under way, as many as this service takes on at a time. Try again in a while."), _SOON)
     if request.quota and request.repository and counts.live_of[repository] >= request.quota:
         # BinderHub's words, and a number.
         return Refusal(

@@ -8,6 +8,7 @@ anyway. A process that has never read the rules waits for them before it judges.
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.settings import LimitSettings, ProviderSettings
 log = structlog.get_logger()
 _EVERY = 5.0  # seconds between two looks while wake-ups come
 _ALONE = 1.0  # seconds while they do not
+_CLEAR = 300.0  # seconds between two clearings of what rates have counted
 _GUESS = 120  # seconds after which to come again where a pause has no end
 NOTICE = "No new launches are accepted for now; servers that run go on."
 
@@ -78,9 +80,13 @@ class Policy:
             self._wake.set()
 
     async def _follow(self) -> None:
+        cleared = 0.0
         while True:
             try:
                 await self.refresh()
+                if time.monotonic() - cleared > _CLEAR:
+                    cleared = time.monotonic()
+                    await store.clear(self._db)
             except DockyardError as error:
                 log.warning("rules_not_read", reason=error.sentence)
             except Exception:  # the edge: the last copy holds

@@ -26,6 +26,7 @@ _ADD = sa.text(f"""
     RETURNING {_COLUMNS}
 """).bindparams(sa.bindparam("seconds", type_=sa.Double), sa.bindparam("quota", type_=sa.Integer))  # noqa: S608
 _REMOVE = sa.text("DELETE FROM rule WHERE id = :id RETURNING id")
+_METERS = sa.text("DELETE FROM meter WHERE began + seconds * interval '1 second' < now()")
 _OVER = sa.text("DELETE FROM rule WHERE expires_at < now() - interval '1 day'")
 
 
@@ -68,6 +69,11 @@ async def pause(db: Database, redis: Redis, message: str, by: str, seconds: floa
 async def resume(db: Database, redis: Redis, by: str = "") -> bool:
     """Accept launches again; False where they were."""
     return await remove_rule(db, redis, PAUSE, by)
+
+
+async def clear(db: Database) -> None:
+    """Forget the meters whose window is over: they hold addresses."""
+    await db.rows(_METERS)
 
 
 async def tell(redis: Redis) -> None:

@@ -27,8 +27,6 @@ _METER = sa.text("""
       n = CASE WHEN meter.began + meter.seconds * interval '1 second' <= now() THEN excluded.n ELSE meter.n + excluded.n END,
       began = CASE WHEN meter.began + meter.seconds * interval '1 second' <= now() THEN excluded.began ELSE meter.began END
 """)
-_OLD = sa.text("DELETE FROM meter WHERE began + seconds * interval '1 second' < now()")
-_SWEEP = 300.0  # seconds between two clearings of meters whose time is over: they hold addresses
 
 
 class Counting:
@@ -37,7 +35,6 @@ class Counting:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._statements: dict[bool, sa.TextClause] = {}
-        self._swept = 0.0
 
     @property
     def needed(self) -> bool:
@@ -102,9 +99,6 @@ class Counting:
             return
         rows = [{"key": key, "seconds": seconds, "n": n} for (key, seconds), n in spent.items()]
         await conn.execute(_METER, {"rows": json.dumps(rows)})
-        if time.monotonic() - self._swept > _SWEEP:
-            self._swept = time.monotonic()
-            await conn.execute(_OLD)
 
 
 _ENDS = """
@@ -112,7 +106,10 @@ _ENDS = """
     FROM launch l JOIN server s ON s.launch = l.id AND s.state <> 'stopped' WHERE {} = :value AND l.{}
 """
 _COLUMN = {"servers_per_repository": "l.repository", "servers_per_client": "l.client", "servers_per_network": "l.network"}
+_READY = sa.text("SELECT count(*) AS n FROM launch WHERE state = 'ready' AND ready_at > now() - interval '1 minute'")
 _REMEMBERED = 5.0  # seconds
+_UNKNOWN = 5.0  # seconds for each, where nothing has got ready lately
+_FULL = 300.0  # seconds at most until another try, however long the queue
 
 
 class Waits:
@@ -121,9 +118,24 @@ class Waits:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[tuple[str, str], tuple[float, int]] = {}
+        self._each, self._looked, self._next = 0.0, -_REMEMBERED, 0.0
+
+    async def _turn(self) -> int:
+        """Where the queue is full: when a place is free for this one, if launches get ready as they did in the last minute.
+
+        Each one that is refused is told a later moment, or all would come back at the same.
+        """
+        now = time.monotonic()
+        if now - self._looked >= _REMEMBERED:
+            ready = (await self._db.rows(_READY))[0].n
+            self._each, self._looked = (60.0 / ready if ready else _UNKNOWN), now
+        self._next = min(max(self._next, now) + self._each, now + _FULL)
+        return max(1, math.ceil(self._next - now))
 
     async def of(self, refusal: Refusal, request: Request) -> int:
         """Seconds until another try makes sense."""
+        if refusal.limit == "open_total":
+            return await self._turn()
         if not refusal.guess:
             return refusal.retry_after
         column = _COLUMN[refusal.limit]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.db import Database
 from services.db.engine import DatabaseGone
@@ -70,3 +71,20 @@ async def test_a_full_disk_is_waited_for(settings: Settings) -> None:
     await db.rows(sa.text(f"DO $$ BEGIN {full} END $$"))
     assert (await db.rows(sa.text("SELECT last_value FROM tries")))[0].last_value == 3
     await db.aclose()
+
+
+async def test_a_process_that_sleeps_in_a_transaction_holds_up_nobody_for_long(settings: Settings) -> None:
+    db, other = Database(settings.database, patience=1.0), Database(settings.database)
+    lock, tries = sa.text("SELECT pg_advisory_xact_lock(1)"), []
+
+    async def sleeps(conn: AsyncConnection) -> int:
+        await conn.execute(lock)
+        tries.append(1)
+        if len(tries) == 1:
+            await other.rows(lock)  # has it as soon as the first try has lost it
+        return len((await conn.execute(sa.text("SELECT 1"))).all())
+
+    assert await db.run(sleeps) == 1
+    assert len(tries) == 2
+    await db.aclose()
+    await other.aclose()
