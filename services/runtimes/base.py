@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.records import File
-from services.records import File
 from services.states import BuildState
 
 
@@ -26,7 +25,6 @@ class Source:
     repo_url: str  # without credentials
     commit: str
     ref: str = ""  # as in `BuildJob`
-    files: tuple[File, ...] = ()  # as in `BuildJob`
     files: tuple[File, ...] = ()  # as in `BuildJob`
 
 
@@ -44,7 +42,6 @@ class BuildJob:
     no_cache: bool = False  # rebuild: make the environment anew even where one exists
     subdir: str = ""  # of the repository: what is built; "" for all of it
     environment: Source | None = None  # the repository whose tree the content is laid over; None: the content's own
-    files: tuple[File, ...] = ()  # of a published record, instead of git's; () for git
     files: tuple[File, ...] = ()  # of a published record, instead of git's; () for git
     options: Mapping[str, str] = field(default_factory=dict)
 

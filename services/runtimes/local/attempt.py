@@ -176,7 +176,6 @@ class Attempt:
             "repo_url": self.job.repo_url, "commit": self.job.commit, "ref": self.job.ref,
             "subdir": self.job.subdir, "environment": asdict(self.job.environment) if self.job.environment else None,
             "files": [file.told() for file in self.job.files],
-            "files": [file.told() for file in self.job.files],
             "repository_bytes": local.repository_bytes, "fetch_timeout": local.fetch_timeout,
             "pythons": [one.version for one in self.workshop.pythons], "default_python": self.workshop.default_python(),
         }
