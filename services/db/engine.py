@@ -60,9 +60,9 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, *, application: str = "dockyard", patience: float = _PATIENCE) -> None:
         self._wait = settings.wait
-        self._most_waiting = settings.waiting
+        self.most_waiting = settings.waiting
         self._waiting = 0
-        self.breaker = Breaker("Database", threshold=3, longest=1.0, patience=2.0)
+        self.breaker = Breaker("Database", threshold=3, longest=0.5, patience=2.0)
         self.engine: AsyncEngine = create_async_engine(
             settings.url.get_secret_value(),
             pool_size=settings.pool,
@@ -110,7 +110,7 @@ class Database:
                 if time.monotonic() + wait > deadline:
                     raise DatabaseGone("The database does not answer. Nothing is lost; try again in a minute.") from cause
                 if not waiting:
-                    if self._waiting >= self._most_waiting:
+                    if self._waiting >= self.most_waiting:
                         raise DatabaseGone("The database does not answer, and many wait for it already. Try again in a minute.") from cause
                     waiting = True
                     self._waiting += 1

@@ -63,7 +63,7 @@ class Breaker:
         self._failures = 0
         self._opened = 0
         self._reason = ""
-        self._pause = _FIRST
+        self._first = self._pause = min(_FIRST, longest)
         self._until: float | None = None  # open until then; None: closed
         self._probe: float | None = None  # when the present try began
         self._patience = 0.0  # paused until then
@@ -81,7 +81,7 @@ class Breaker:
         if now < self._until:
             return self._until - now
         if self._probe is not None and now - self._probe < self._tried_for:
-            return _FIRST
+            return self._first
         self._probe = now
         return 0.0
 
@@ -124,7 +124,7 @@ class Breaker:
         if self._until is None:
             self._opened, self._since = self._opened + 1, time.time()
             if now - self._closed_at > _CALM:
-                self._pause = _FIRST
+                self._first = self._pause = min(_FIRST, longest)
         self._until = now + self._pause * random.uniform(0.7, 1.3)  # noqa: S311 - to spread, not to hide
         self._pause = min(self._pause * 2, self._longest)
         self._probe = None

@@ -124,6 +124,7 @@ class Creator:
         self.bounds = bounds
         self._counting = Counting(bounds)
         self._waits = Waits(db)
+        self._waiting = 0
         self._batch: Batch[NewLaunch, _Outcome] = Batch(self._flush, most=128)
 
     async def create(self, new: NewLaunch) -> Created:
@@ -131,7 +132,14 @@ class Creator:
 
         Raises `Overloaded` where a bound is reached, `KeyReused`, and `DatabaseGone`.
         """
-        outcome = await self._batch.submit(new)
+        if self._waiting >= self._db.most_waiting:
+            # The database is away or slow: those who wait for it keep what they have asked in memory, so they are not any number.
+            raise Overloaded(f"{self._waiting} requests wait for the database already. Try again in half a minute.", 30)
+        self._waiting += 1
+        try:
+            outcome = await self._batch.submit(new)
+        finally:
+            self._waiting -= 1
         if outcome.made is not None:
             return self._created(new, outcome)
         if outcome.refusal is not None:
