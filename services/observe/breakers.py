@@ -124,7 +124,7 @@ class Breaker:
         if self._until is None:
             self._opened, self._since = self._opened + 1, time.time()
             if now - self._closed_at > _CALM:
-                self._first = self._pause = min(_FIRST, longest)
+                self._pause = self._first
         self._until = now + self._pause * random.uniform(0.7, 1.3)  # noqa: S311 - to spread, not to hide
         self._pause = min(self._pause * 2, self._longest)
         self._probe = None
