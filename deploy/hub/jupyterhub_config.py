@@ -90,3 +90,4 @@ elif settings.runtime.name == "docker":
 elif settings.runtime.name == "fake":
     c.JupyterHub.spawner_class = "deploy.hub.trivial_spawner.TrivialSpawner"
     c.TrivialSpawner.directory = str(directory)
+    directory.chmod(0o711)  # for the proxy, which may have another account; nothing but a test's servers is in it
