@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.errors import BadRequest, BannedNetwork, Misconfigured, Refused
+from services.errors import BadRequest, BannedNetwork, Refused
+from services.patterns import Expression, Pattern, any_matches, read_pattern
 from services.policy.naming import Namer, Names
 from services.policy.networks import Network, Networks, read_network
-from services.policy.patterns import Expression, Pattern, any_matches, read_pattern
 from services.settings import LimitSettings, ProviderSettings
 
 _REFUSED = "Sorry, {} is not allowed to launch. Please contact admins for more info!"  # BinderHub's words
@@ -149,20 +149,10 @@ class Rulebook:
 
 
 class Fixed:
-    """What the settings say. Raises `Misconfigured`, with the name of the setting."""
+    """What the settings say, which have been checked when they were read."""
 
     def __init__(self, providers: ProviderSettings, limits: LimitSettings) -> None:
-        self.banned = [_expression(text, "providers.banned") for text in providers.banned]
-        self.allowed = [_expression(text, "providers.allowed") for text in providers.allowed]
-        self.quotas = [(_expression(text, "limits.quotas"), quota) for text, quota in limits.quotas.items()]
-        try:
-            self.networks = Networks([(read_network(text), label or text) for text, label in limits.banned_networks.items()])
-        except BadRequest as error:
-            raise Misconfigured(f"Setting limits.banned_networks: {error.sentence}") from error
-
-
-def _expression(text: str, setting: str) -> Pattern:
-    try:
-        return Expression(text)
-    except BadRequest as error:
-        raise Misconfigured(f"Setting {setting}: {error.sentence}") from error
+        self.banned: list[Pattern] = [Expression(text) for text in providers.banned]
+        self.allowed: list[Pattern] = [Expression(text) for text in providers.allowed]
+        self.quotas: list[tuple[Pattern, int]] = [(Expression(text), quota) for text, quota in limits.quotas.items()]
+        self.networks = Networks([(read_network(text), label or text) for text, label in limits.banned_networks.items()])

@@ -56,7 +56,7 @@ def _problem(cls: type[Group], origins: Mapping[str, Origin], error: ValidationE
     secret = key in cls.model_fields and is_secret(cls.model_fields[key].annotation)
     origin = origins[key].text if key in origins else "default"
     got = "" if secret else f" (got {first.get('input')!r})"
-    return Misconfigured(f"Setting {group}.{key} ({origin}): {first['msg']}{got}.")
+    return Misconfigured(f"Setting {group}.{key} ({origin}): {first['msg'].removeprefix('Value error, ')}{got}.")
 
 
 def is_secret(annotation: Any) -> bool:

@@ -1,10 +1,12 @@
 """The groups of settings that every process shares; those of one runtime stand beside them in files of their own."""
 
+from ipaddress import ip_network
 from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from services.settings.base import Group
+from services.settings.providers import readable
 from services.settings.reaper import ReaperSettings
 
 
@@ -89,6 +91,19 @@ class LimitSettings(Group):
     ipv6_network: int = Field(64, ge=0, le=128, description="Bits of an IPv6 address that make its network.")
     banned_networks: dict[str, str] = Field(default_factory=dict, description="Networks that may not launch, each with the name that they are told, as BinderHub's ban_networks.")
     streams: int = Field(15000, ge=1, description="Open event streams per api process.")
+
+    @field_validator("quotas")
+    @classmethod
+    def _readable(cls, quotas: dict[str, int]) -> dict[str, int]:
+        readable(list(quotas))
+        return quotas
+
+    @field_validator("banned_networks")
+    @classmethod
+    def _networks(cls, networks: dict[str, str]) -> dict[str, str]:
+        for text in networks:
+            ip_network(text, strict=False)
+        return networks
 
 
 class BuildSettings(Group):

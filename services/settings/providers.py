@@ -2,14 +2,26 @@
 
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from services.errors import BadRequest
+from services.patterns import Expression
 from services.settings.base import Group
 
 # BinderHub's, in its order, then ours. `gitea` has no host that could be meant by everybody.
 _OFFERED = (
     "gh", "gist", "git", "gl", "zenodo", "figshare", "hydroshare", "dataverse", "ckan", "bitbucket", "codeberg", "swh", "osf",
 )
+
+def readable(texts: list[str]) -> list[str]:
+    """Regular expressions of a setting; what is none is told when settings are read, before anything starts."""
+    for text in texts:
+        try:
+            Expression(text)
+        except BadRequest as error:
+            raise ValueError(error.sentence.rstrip(".")) from None
+    return texts
+
 
 class ProviderSettings(Group):
     """The forges that links may lead to."""
@@ -39,6 +51,11 @@ class ProviderSettings(Group):
     banned: list[str] = Field(default_factory=list, description="Specs that may not be launched: regular expressions (of RE2, from the begin on, ignoring case) against provider/spec and the repository's name, such as github.com/org/name. ./dockyard rules does the same at run time.")
     allowed: list[str] = Field(default_factory=list, description="If there are any, only specs that one of these matches may be launched; as banned, which wins.")
     timeout: float = Field(10.0, gt=0, description="Seconds to wait for a forge.")
+
+    @field_validator("banned", "allowed")
+    @classmethod
+    def _readable(cls, texts: list[str]) -> list[str]:
+        return readable(texts)
 
 
 class EgressSettings(Group):

@@ -37,6 +37,8 @@ def test_config_shows_values_and_origins_and_no_secret(tmp_path: Path) -> None:
     (["config"], {"DOCKYARD_LIMITS_STREAMS": "many"}, "Setting limits.streams (environment DOCKYARD_LIMITS_STREAMS):"),
     (["config", "--set", "nothing.key=1"], {}, "Flag --set nothing.key: no such group"),
     (["up", "--set", "front.host=0.0.0.0"], {}, "Other machines reach front.host 0.0.0.0"),
+    (["up", "--set", 'providers.banned=["^(?!gh/org/)"]'], {}, 'Setting providers.banned (flag): "^(?!gh/org/)" is no'),
+    (["up", "--set", "front.public_url=https://binder.example.org/"], {}, "front.public_url says that others reach this server,"),
     (["up", "--runtime", "lxc"], {}, "Setting runtime.name (flag):"),
     (["up", "--home", "/dev/null/home"], {}, "The home /dev/null/home cannot be written"),
     (["db", "upgrade"], {"DOCKYARD_HOME": "/nonexistent"}, "database.url is not set and /nonexistent has no embedded database"),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from services.errors import BadRequest
-from services.policy.patterns import LONGEST, glob, read_pattern
+from services.patterns import LONGEST, glob, read_pattern
 
 
 @pytest.mark.parametrize(("pattern", "name", "matches"), [
