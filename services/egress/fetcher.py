@@ -53,7 +53,7 @@ class Fetcher:
         self._timeout = timeout
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
-        self._breakers = PerHost("Forge")
+        self._breakers = PerHost("forge")
 
     async def get(
         self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = 5, body: bool = True

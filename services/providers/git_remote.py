@@ -40,7 +40,7 @@ class GitRemote:
         self._rule, self._login = rule, login
         self._timeout = timeout
         self._fetcher = Fetcher(rule, timeout=timeout)
-        self._breakers = PerHost("Forge")
+        self._breakers = PerHost("forge")
         self._shared: Shared[tuple[str, str], Tip] = Shared()
 
     async def tip(self, url: GitUrl, ref: str) -> Tip:
