@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import re2
-
 from services.errors import BadRequest
 
 LONGEST = 500  # characters of a pattern
@@ -52,6 +50,8 @@ class Expression:
     """A regular expression, matched from the begin of a name on as BinderHub does."""
 
     def __init__(self, text: str) -> None:
+        import re2  # here, since everything that reads settings has this module, and little of it has patterns
+
         options = re2.Options()
         options.case_sensitive = False
         options.log_errors = False
