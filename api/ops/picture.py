@@ -17,6 +17,7 @@ from services.db import Database
 from services.errors import DockyardError
 from services.lifecycle import dependencies
 from services.lifecycle.dependencies import Dependency
+from services.lifecycle.room import DISK
 from services.policy import Rule, RuleKind, rules
 from services.usecases import numbers, trouble
 
@@ -124,6 +125,8 @@ class Pictures:
             other = noted.pop(check.name, None)
             agree = other is not None and other.ok == check.ok
             found.append(replace(check, since=min(check.since, other.since), detail=other.detail) if other and agree else check)
+        if (room := noted.get(DISK)) is not None and room.ok:
+            del noted[DISK]  # how much is free is told by the reaper's own numbers
         return sorted([*found, *noted.values()], key=lambda one: (one.ok, one.name not in _ORDER, one.name))
 
 

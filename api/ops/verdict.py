@@ -7,6 +7,7 @@ from api.ops.picture import Picture
 from api.ops.times import short
 from services.lifecycle.dependencies import Dependency
 from services.lifecycle.roll import SILENT
+from services.lifecycle.room import DISK
 
 _LONG = 300.0  # seconds of waiting that nobody should have
 _MANY, _SHARE = 5, 0.2  # failures in the last hour, and their share
@@ -34,7 +35,8 @@ class Trouble:
 def judge(picture: Picture | None, stands: list[Dependency]) -> list[Trouble]:
     """Everything that is wrong, the worst first; nothing where all is well."""
     found = [
-        Trouble(f"{one.name} does not answer.", _WITHOUT.get(one.name, one.detail), one.since, grave=one.name != "Valkey")
+        Trouble(one.detail, "No build begins.", one.since) if one.name == DISK
+        else Trouble(f"{one.name} does not answer.", _WITHOUT.get(one.name, one.detail), one.since, grave=one.name != "Valkey")
         for one in stands if not one.ok
     ]
     if picture is None or picture.stale:

@@ -94,12 +94,13 @@ def test_of_the_control_plane_only_hub_and_proxy_are_in_the_servers_network(conf
 
 
 def test_alerts_and_dashboard_ask_for_numbers_that_there_are() -> None:
-    known = set(re.findall(r'"((?:binderhub|dockyard)_\w+)"', (ROOT / "api/metrics.py").read_text()))
+    sources = "".join((ROOT / name).read_text() for name in ("api/metrics.py", "services/lifecycle/numbers.py", "reaper/outlets.py"))
+    known = set(re.findall(r'"((?:binderhub|dockyard)_\w+)"', sources))
     monitoring = ROOT / "deploy/monitoring"
     asked = (monitoring / "prometheus/rules.yml").read_text() + (monitoring / "grafana/dashboards/dockyard.json").read_text()
     found = set(re.findall(r"\b(?:binderhub|dockyard)_\w+", asked))
     assert {re.sub(r"_(bucket|total)$", "", name) for name in found} <= known
-    assert len(json.loads((monitoring / "grafana/dashboards/dockyard.json").read_text())["panels"]) == 9
+    assert len(json.loads((monitoring / "grafana/dashboards/dockyard.json").read_text())["panels"]) == 12
 
 
 # -- all of it, where the images are ---------------------------------------------------------------------------------------

@@ -109,6 +109,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - name: {{ $name }}
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
 {{- end }}
+{{- if .metrics }}
+- {name: DOCKYARD_OBSERVE_METRICS_ADDRESS, value: "0.0.0.0:9100"}
+{{- end }}
 {{- if and .registry (include "dockyard.pushSecret" $root) }}
 - {name: DOCKYARD_REGISTRY_DOCKER_CONFIG, value: /run/secrets/registry/config.json}
 {{- end }}
