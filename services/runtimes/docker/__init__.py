@@ -1,6 +1,6 @@
 """The runtime `docker`: repo2docker in build containers, images in a registry, servers by DockerSpawner.
 
-    engine      the only module that imports `docker`
+    engine      the only module that imports `docker`, with answers, which turns its errors into ours
     containers  what a container is made from, and what the engine says of one
     streams     streams of a blocking client
     order       from a job to a container

@@ -1,4 +1,4 @@
-"""The Docker engine: the only module that imports `docker`, and the one that turns its errors into ours.
+"""The Docker engine: with `answers`, which turns its errors into ours, the only module that imports `docker`.
 
 The client blocks, so every call runs in a thread of this object's own pool; following a log has a thread of its own. What
 is asked of an engine is small and every verb may be called again: what exists already, or is gone already, is no error.
@@ -17,16 +17,14 @@ from typing import IO, Any, TypeVar
 import docker
 import docker.errors
 import docker.types
-import requests.exceptions
-import urllib3.exceptions
 
-from services.errors import ImageVanished, Unreachable
+from services.errors import ImageVanished
 from services.observe.breakers import Breaker
+from services.runtimes.docker.answers import LOST, closed, image_in, translated, unreachable
 from services.runtimes.docker.containers import Container, Order, container_of
 from services.runtimes.docker.streams import archive_of, first_member, leave, pumped
 
 T = TypeVar("T")
-_LOST = (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Engine:
@@ -51,11 +49,11 @@ class Engine:
             try:
                 return work(self._api())
             except docker.errors.ImageNotFound as error:
-                raise ImageVanished(f"The image {_image_in(error)} is not on the Docker engine.") from error
+                raise ImageVanished(f"The image {image_in(error)} is not on the Docker engine.") from error
             except docker.errors.NotFound:
                 raise
-            except _LOST as error:
-                raise _unreachable(error) from error
+            except LOST as error:
+                raise unreachable(error) from error
 
         loop = asyncio.get_running_loop()
         try:
@@ -118,7 +116,7 @@ class Engine:
             await self._call(lambda api: api.start(name))
         except docker.errors.NotFound as error:
             if "network" in str(error.explanation):
-                raise _unreachable(error) from error
+                raise unreachable(error) from error
 
     async def inspect(self, name: str) -> Container | None:
         """A container, or None."""
@@ -195,7 +193,7 @@ class Engine:
         if chunks is None:
             yield None
             return
-        async with pumped(chunks, leave, _translated) as taken:
+        async with pumped(chunks, leave, translated) as taken:
             async for data in first_member(taken):
                 yield data
 
@@ -203,7 +201,7 @@ class Engine:
     async def output(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """All that a container has written and will write until its end, both streams together."""
         stream = await self._call(lambda api: api.logs(name, stdout=True, stderr=True, stream=True, follow=True))
-        async with pumped(stream, _close, _translated) as chunks:
+        async with pumped(stream, closed, translated) as chunks:
             yield chunks
 
     async def last_words(self, name: str, lines: int = 1) -> bytes:
@@ -241,13 +239,14 @@ class Engine:
     async def save(self, name: str) -> AsyncIterator[bytes]:
         """An image as `docker save` writes it."""
         stream = await self._call(lambda api: api.get_image(name))
-        async with pumped(stream, leave, _translated) as chunks:
+        async with pumped(stream, leave, translated) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def usage(self) -> int:
-        """Bytes that the engine's images take."""
-        return int((await self._call(lambda api: api.df())).get("LayersSize") or 0)
+        """Bytes that the engine's images take; the client's own `df` measures volumes too, which takes minutes."""
+        found = await self._call(lambda api: api._result(api._get(api._url("/system/df"), params={"type": "image"}), True))
+        return int(found.get("LayersSize") or 0)
 
     async def volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a volume unless there is one."""
@@ -287,26 +286,3 @@ class Engine:
     async def _networks(self, name: str) -> list[dict[str, Any]]:
         found = await self._call(lambda api: api.networks(names=[name]))
         return sorted((one for one in found if one["Name"] == name), key=lambda one: (one["Created"], one["Id"]))
-
-
-def _close(stream: Any) -> None:
-    """End a log that another thread reads."""
-    with contextlib.suppress(*_LOST, ValueError, AttributeError):
-        stream.close()
-
-
-def _translated(error: Exception) -> Exception | None:
-    # The last two come where a stream is closed under its reader's hands.
-    return _unreachable(error) if isinstance(error, (*_LOST, ValueError, AttributeError)) else None
-
-
-def _image_in(error: Exception) -> str:
-    text = str(getattr(error, "explanation", "") or error)
-    return text.rpartition("No such image: ")[2].strip('")') or "that was asked for"
-
-
-def _unreachable(error: BaseException) -> Unreachable:
-    words = str(getattr(error, "explanation", "") or error).strip() or type(error).__name__
-    if isinstance(error, docker.errors.APIError) and not error.is_server_error():
-        return Unreachable(f"The Docker engine refuses: {words[:300]}.")
-    return Unreachable(f"The Docker engine does not answer: {words[:300]}.")
