@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from services.db import DatabaseGone
-from services.errors import DockyardError, Forbidden, LeaseLost, UnknownProvider, Unreachable
+from services.errors import DockyardError, Forbidden, LeaseLost, Misconfigured, UnknownProvider, Unreachable
 from services.events import Kind, NewEvent
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
@@ -135,13 +135,21 @@ class Resolving:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _RESTART
-        while (presence := await self._images.exists(image)) is Presence.UNKNOWN:
+        while (presence := await self._look(image)) is Presence.UNKNOWN:
             if await known(self._teller, image):
                 return Presence.YES
             if loop.time() > deadline:
                 raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
             await asyncio.sleep(1)
         return presence
+
+    async def _look(self, image: str) -> Presence:
+        try:
+            return await self._images.exists(image)
+        except (Forbidden, Misconfigured):  # A password that was changed has removed no image.
+            if await known(self._teller, image):
+                return Presence.YES
+            raise
 
     async def _fail(self, lease: Lease, error: DockyardError) -> None:
         reason = {"code": error.code, "message": error.sentence, "hint": _HINTS.get(type(error), "")}

@@ -1,0 +1,92 @@
+"""A registry that is away, slow, or answers anything but what was asked: unknown, never absent; and it is not stormed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from services.errors import DockyardError, Forbidden, Misconfigured, RateLimited, Unreachable
+from services.registry import Reference, Registry
+from services.runtimes.base import Presence
+from services.runtimes.docker.images import RegistryImages
+from services.settings import RegistrySettings
+
+IMAGE = Reference.parse("binder/r2d-x:one")
+
+
+class Door:
+    """A registry that answers everything with one status."""
+
+    def __init__(self) -> None:
+        self.status, self.asked, self.url, self.hang = 200, 0, "", False
+        self.over = asyncio.Event()
+
+    async def answer(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        if self.hang:
+            await self.over.wait()
+        return web.Response(status=self.status, headers={"Docker-Content-Digest": "sha256:1", "WWW-Authenticate": 'Basic realm="x"'})
+
+
+@asynccontextmanager
+async def door() -> AsyncIterator[Door]:
+    found, app = Door(), web.Application()
+    app.router.add_route("*", "/{rest:.*}", found.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield found
+    finally:
+        found.over.set()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(("status", "error", "retryable"), [
+    (401, Misconfigured, False), (403, Forbidden, False), (429, RateLimited, True), (500, Unreachable, True), (502, Unreachable, True),
+    (503, Unreachable, True),
+])
+async def test_whatever_it_answers_instead_is_not_absence(status: int, error: type[DockyardError], retryable: bool) -> None:
+    async with door() as found, Registry(RegistrySettings(url=found.url)) as client:
+        found.status = status
+        with pytest.raises(error) as caught:
+            await client.digest(IMAGE)
+        assert (type(caught.value), caught.value.retryable) == (error, retryable)
+        assert "image registry" in caught.value.sentence
+        if retryable:
+            images = RegistryImages(client, None)  # type: ignore[arg-type]
+            assert await images.exists("binder/r2d-x:one") is Presence.UNKNOWN
+        found.status = 200
+        assert await client.digest(IMAGE) == "sha256:1"
+        found.status = 404
+        assert await client.digest(IMAGE) is None
+
+
+async def test_one_that_is_away_is_asked_once_in_a_while_and_found_again() -> None:
+    async with door() as found, Registry(RegistrySettings(url=found.url)) as client:
+        found.status = 503
+        for _ in range(50):
+            with pytest.raises(Unreachable):
+                await client.digest(IMAGE)
+        assert found.asked <= 7
+        with pytest.raises(Unreachable, match="It is asked again in"):
+            await client.digest(IMAGE)
+        found.status = 200
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert await client.digest(IMAGE) == "sha256:1"
+                    break
+                except Unreachable:
+                    await asyncio.sleep(0.05)
+
+
+async def test_one_that_does_not_answer_costs_no_launch_more_than_its_time_out() -> None:
+    async with door() as found, Registry(RegistrySettings(url=found.url, timeout=0.2)) as client:
+        found.hang = True
+        with pytest.raises(Unreachable, match="it takes too long"):
+            await client.digest(IMAGE)
