@@ -53,6 +53,11 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+def asker_of(request: Request) -> str:
+    """Which page has asked, as BinderHub's launch event tells it: Origin, or what the browser says of its site where there is none."""
+    return request.headers.get("origin") or request.headers.get("sec-fetch-site", "")
+
+
 async def accept(request: Request, services: ApiServices, spec: Spec, asked: Asked) -> tuple[Created, Feed]:
     """Make the launch; its feed listens from before it exists.
 
@@ -68,7 +73,7 @@ async def accept(request: Request, services: ApiServices, spec: Spec, asked: Ask
     repository, quota = policy.quota(spec, services.creator.bounds.servers_per_repository)
     new = NewLaunch(
         id=new_id(), spec=spec, caller=_caller(client, asked.idempotency_key, admin), client=client,
-        origin=request.headers.get("origin", ""), repository=repository, quota=quota, trusted=admin,
+        origin=asker_of(request), repository=repository, quota=quota, trusted=admin,
         launch_host=public_url(request, services.settings.front), options=asked.options or {}, build_only=asked.build_only,
         rebuild=asked.rebuild, idempotency_key=asked.idempotency_key, counted=asked.counted, layout=asked.layout,
         resolved=resolved, environment_source=kept, image=image_name(

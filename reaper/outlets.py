@@ -26,7 +26,7 @@ _FIRST, _LONGEST = 1.0, 300.0  # seconds of the first and of the longest pause a
 _ROWS = sa.text(f"""
     WITH fresh AS MATERIALIZED ({FRESH})
     SELECT f.*, l.provider, l.spec, l.repo, l.ref, l.resolved_ref, l.repo_url, l.build, l.build_only, l.origin, l.launch_host,
-      l.caller LIKE 'uncounted:%' AS build_token
+      l.build_token
     FROM fresh f LEFT JOIN LATERAL (SELECT * FROM launch WHERE id = f.launch OFFSET 0) l ON true ORDER BY f.xact, f.launch, f.seq
 """)  # noqa: S608
 _WAITING = sa.text(f"""

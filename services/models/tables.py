@@ -57,6 +57,7 @@ class Launch(Owned, Base):
     client: Mapped[str] = mapped_column()
     origin: Mapped[str] = mapped_column(server_default=text("''"))
     launch_host: Mapped[str] = mapped_column(server_default=text("''"))
+    build_token: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # it was shown with the request
     idempotency: Mapped[str | None] = mapped_column(unique=True)
     request: Mapped[str | None] = mapped_column()  # hash of what was asked under that key
     network: Mapped[str | None] = mapped_column()  # of the client, as limits count: 203.0.113.0/24

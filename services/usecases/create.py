@@ -80,15 +80,16 @@ WITH judged AS MATERIALIZED (
   FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
     n int, id text, caller text, client text, network text, origin text, launch_host text, idempotency text, request text, provider text,
     spec text, repo text, ref text, repository text, options jsonb, build_only bool, rebuild bool, resolved_ref text, resolved_spec text,
-    ref_url text, repo_url text, image text, subdir text, environment_link text, environment_source jsonb)
+    ref_url text, repo_url text, image text, subdir text, environment_link text, environment_source jsonb,
+    build_token bool)
   LEFT JOIN image i ON i.name = r.image AND NOT i.gone
 ), made AS (
   INSERT INTO launch (id, caller, client, network, origin, launch_host, idempotency, request, provider, spec, repo, ref, repository,
     options, build_only, rebuild, resolved_ref, resolved_spec, ref_url, repo_url, image, subdir, environment_link, environment_source,
-    state, seq, ended_at)
+    build_token, state, seq, ended_at)
   SELECT id, caller, client, network, origin, launch_host, idempotency, request, provider, spec, repo, ref, repository, options,
     build_only, rebuild, resolved_ref, resolved_spec, ref_url, repo_url, image, subdir, environment_link, environment_source,
-    CASE WHEN NOT known THEN 'waiting' WHEN build_only THEN 'done' ELSE 'launching' END,
+    build_token, CASE WHEN NOT known THEN 'waiting' WHEN build_only THEN 'done' ELSE 'launching' END,
     CASE WHEN known AND NOT build_only THEN 2 ELSE 1 END,
     CASE WHEN known AND build_only THEN now() END
   FROM judged
@@ -252,5 +253,5 @@ def _row(new: NewLaunch, network: str = "") -> dict[str, Any]:
         "resolved_ref": resolved.ref if resolved else None, "resolved_spec": resolved.spec if resolved else None,
         "ref_url": resolved.ref_url if resolved else None, "repo_url": resolved.repo_url if resolved else None,
         "image": new.image or None, "subdir": new.layout.subdir or None, "environment_link": new.layout.environment_link or None,
-        "environment_source": dict(new.environment_source) if new.environment_source else None,
+        "environment_source": dict(new.environment_source) if new.environment_source else None, "build_token": not new.counted,
     }

@@ -68,10 +68,10 @@ def outlet(db: Database, sink: Sink, owner: str = "me", **values: object) -> tup
 async def launch(db: Database, name: str, *steps: tuple[LaunchState, NewEvent], provider: str = "gh") -> None:
     await db.rows(sa.text("""
         WITH l AS (INSERT INTO launch
-          (id, state, seq, caller, client, provider, spec, repo, ref, repo_url, resolved_ref, origin, launch_host)
-          VALUES (:id, 'waiting', 1, 'uncounted:address:192.0.2.7', '192.0.2.7', :provider,
+          (id, state, seq, caller, client, provider, spec, repo, ref, repo_url, resolved_ref, origin, launch_host, build_token)
+          VALUES (:id, 'waiting', 1, 'address:192.0.2.7', '192.0.2.7', :provider,
             'o/r/main', 'o/r', 'main', 'https://e.org/o/r',
-            'c0ffee', 'https://book.example', 'https://hub.example:8443/base/'))
+            'c0ffee', 'https://book.example', 'https://hub.example:8443/base/', true))
         INSERT INTO event (launch, seq, kind, state, data) VALUES (:id, 1, 'waiting', 'waiting', '{}')
     """), {"id": name, "provider": provider})
     for to, event in steps:
