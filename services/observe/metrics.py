@@ -45,12 +45,16 @@ class Metrics:
             registry=self.registry)
         self._worst = 0.0
 
-    async def text(self) -> bytes:
-        """Everything, in Prometheus's text format."""
+    async def refresh(self) -> None:
+        """Bring everything up to date; call it before the registry is read."""
         for hook in self.before:
             await hook()
         self._lag.set(self._worst)
         self._worst = 0.0
+
+    async def text(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        await self.refresh()
         return generate_latest(self.registry)
 
     async def serve(self, settings: ObserveSettings) -> None:
