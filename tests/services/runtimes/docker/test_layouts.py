@@ -1,6 +1,7 @@
 """A directory of a repository, an environment of another, and private ones: in real builds, by layers and as a whole."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ async def whole(bench: None) -> AsyncIterator[DockerRuntime]:
     await found.aclose()
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not os.environ.get("DOCKER_UP"), reason="takes some minutes; with DOCKER_UP=1 it runs")
 async def test_content_on_another_repositorys_environment(
     layered: DockerRuntime, whole: DockerRuntime, store: RegistryServer, repositories: tuple[Path, GitServer],
 ) -> None:
