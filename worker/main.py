@@ -69,6 +69,8 @@ async def run(settings: Settings) -> None:
         await resolving.aclose()
         for provider in providers.values():
             await provider.aclose()
+        if (end := getattr(runtime, "aclose", None)) is not None:  # its connections to an engine, a cluster or a registry
+            await end()
 
     await serve(process, BUILDS, listener, loops, before_end=close)
 
