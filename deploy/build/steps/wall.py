@@ -45,16 +45,19 @@ def _write(program: str, told: dict[str, object]) -> int:
 
 
 def _tidy(program: str, parent: str, name: str, wanted: list[list[str]]) -> None:
-    """Remove calls of the chain for networks that are no more, and those that are there twice."""
-    left = [" ".join(words) for words in wanted]
+    """Remove calls of the chain for networks that are no more, those that are there twice, and what an installation that was killed
+    has left about addresses that are this network's now.
+    """
+    left, ours = [" ".join(words) for words in wanted], [ipaddress.ip_network(words[1]) for words in wanted]
     for line in subprocess.run([program, "-w", "10", "-S", parent], capture_output=True, text=True, check=True).stdout.splitlines():
         words = line.split()
-        if words[-2:] == ["-j", name]:
-            rule = " ".join(words[2:])
-            if rule in left:
-                left.remove(rule)
-            else:
-                _done(program, "-D", *words[1:])
+        if words[:1] != ["-A"] or words[2:3] != ["-s"] or not words[-1].startswith("DOCKYARD-"):
+            continue
+        rule = " ".join(words[2:])
+        if words[-1] == name and rule in left:
+            left.remove(rule)
+        elif words[-1] == name or any(ipaddress.ip_network(words[3]).overlaps(one) for one in ours):
+            _done(program, "-D", *words[1:])
 
 
 def _resolved(line: str) -> list[str]:
