@@ -206,5 +206,5 @@ def test_any_service_may_be_restarted_under_launches_and_down_leaves_nothing(com
         assert dockyard.launches.get(first.id).state == "ready"
         dockyard.launches.create(server.url("first.git"), rebuild=True)  # it is building, and a server runs
     assert all(composed.left().values())
-    composed.run("down", "-t", "15")
+    composed.run("down")  # a time of ours would be the closer's too
     assert composed.left() == dict.fromkeys((PROJECT, OURS_ON_THE_ENGINE, "networks"), "")
