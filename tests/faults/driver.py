@@ -76,7 +76,7 @@ class Driver:
         outcome = self.outcome
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._place.port}", trust_env=False, limits=httpx.Limits(
                 max_connections=None, max_keepalive_connections=0)) as client:
-            await self.known(client)
+            await self._launch(client, await self._asks.known(), patience=4 * self._patience)  # it may have to fetch and push a base image
             watching = asyncio.create_task(self.watch.run())
             clients = [asyncio.create_task(self._client(client, ended)) for _ in range(self._clients)]
             try:
@@ -102,11 +102,11 @@ class Driver:
         while not ended.is_set():
             await self._launch(client, await self._asks.next())
 
-    async def _launch(self, client: httpx.AsyncClient, ask: Ask) -> Story:
+    async def _launch(self, client: httpx.AsyncClient, ask: Ask, *, patience: float = 0.0) -> Story:
         cancelling = None
         if ask.cancel is not None:
             cancelling = asyncio.create_task(self._cancel(client, ask.repo, ask.cancel))
-        story = await follow(client, ask, patience=self._patience)
+        story = await follow(client, ask, patience=patience or self._patience)
         self.outcome.stories.append(story)
         if cancelling is not None:
             cancelling.cancel()
