@@ -136,7 +136,8 @@ class ApiMetrics:
         for process in await numbers.processes(self._db):
             self._processes.labels(process["name"]).inc(process["silent"] < SILENT)
         for dependency in await dependencies.known(self._db):
-            self._dependency.labels(dependency.name).set(dependency.ok)
+            if not dependency.name.startswith("forge "):  # whose hosts are nobody's business
+                self._dependency.labels(dependency.name).set(dependency.ok)
         for outlet in await numbers.outlets(self._db):
             self._outlet.labels(outlet.name.removeprefix("events.")).set(outlet.failing or 0.0)
 

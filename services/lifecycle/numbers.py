@@ -61,7 +61,13 @@ class Surroundings(Collector):
         yield GaugeMetricFamily("dockyard_redis_up", "Whether Redis answered last", value=self._redis.ok)
         opened = CounterMetricFamily("dockyard_breaker_opened", "Times that something has been found not to answer", labels=["name"])
         ok = GaugeMetricFamily("dockyard_breaker_closed", "Whether something is asked as usual", labels=["name"])
+        found: dict[str, tuple[int, bool]] = {}
         for state in states():
-            opened.add_metric([state.name], state.opened)
-            ok.add_metric([state.name], state.ok)
+            # Hosts that strangers have named are told together: which they are is nobody's business, and how many has no bound.
+            name = "forge" if state.name.startswith("forge ") else state.name
+            before = found.get(name, (0, True))
+            found[name] = (before[0] + state.opened, before[1] and state.ok)
+        for name, (times, closed) in found.items():
+            opened.add_metric([name], times)
+            ok.add_metric([name], closed)
         yield from (opened, ok)

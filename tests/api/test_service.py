@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from api.static_files import files
 from services.events import Kind, NewEvent
+from services.lifecycle import dependencies
 from services.observe import Metrics
 from services.settings import load
 from services.states import LaunchState
@@ -53,6 +54,9 @@ async def test_metrics_have_the_names_of_binderhub(http, front):
     for state, event in steps:
         await front.move(launch, state, event)
     await front.launch()
+    await dependencies.note(front.process.db, "Registry", False, "No answer.")
+    for host in ("a.example", "b.example"):
+        await dependencies.note(front.process.db, f"forge {host}", False, "No answer.")
     await counted(front)
     text = (await http.get("/metrics")).text
     for line in (
@@ -61,11 +65,12 @@ async def test_metrics_have_the_names_of_binderhub(http, front):
         'binderhub_launch_time_seconds_bucket{le="+Inf",retries="0",status="success"} 1.0',
         'dockyard_launches_total{outcome="ready",provider="gh",reason=""} 1.0', 'dockyard_launch_step_seconds_count{step="waiting"} 1.0',
         "binderhub_inprogress_launches 1.0", "binderhub_inprogress_builds 0.0", "dockyard_redis_up 1.0", "dockyard_database_up 1.0",
-        'dockyard_queue{queue="launches"} 1.0', 'dockyard_under_way{state="running"} 1.0', "dockyard_counts_here 1.0",
+        'dockyard_queue{queue="launches"} 1.0', 'dockyard_under_way{state="running"} 1.0', "dockyard_counts_here 1.0", 'dockyard_dependency_up{name="Registry"} 0.0',
     ):
         assert line in text.splitlines(), line
     assert "process_resident_memory_bytes" in text
     assert "a/b" not in text
+    assert "a.example" not in text  # what somebody has launched from
 
 
 async def test_outcomes_are_told_by_one_replica_and_outlive_it(front, settings):
