@@ -65,7 +65,8 @@ async def test_metrics_have_the_names_of_binderhub(http, front):
         'binderhub_launch_time_seconds_bucket{le="+Inf",retries="0",status="success"} 1.0',
         'dockyard_launches_total{outcome="ready",provider="gh",reason=""} 1.0', 'dockyard_launch_step_seconds_count{step="waiting"} 1.0',
         "binderhub_inprogress_launches 1.0", "binderhub_inprogress_builds 0.0", "dockyard_redis_up 1.0", "dockyard_database_up 1.0",
-        'dockyard_queue{queue="launches"} 1.0', 'dockyard_under_way{state="running"} 1.0', "dockyard_counts_here 1.0", 'dockyard_dependency_up{name="Registry"} 0.0',
+        'dockyard_queue{queue="launches"} 1.0', 'dockyard_under_way{state="running"} 1.0', "dockyard_counts_here 1.0",
+        'dockyard_dependency_up{name="Registry"} 0.0',
     ):
         assert line in text.splitlines(), line
     assert "process_resident_memory_bytes" in text
