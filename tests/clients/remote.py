@@ -18,9 +18,11 @@ import asyncio
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
+import psutil
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -81,7 +83,13 @@ async def main() -> int:
 def _run(args: argparse.Namespace, more: list[str], settings: dict[str, str]) -> int:
     with stack.running(settings, hub=None) as started:
         command = [args.python, "-m", "pytest", "-m", "remote", "-p", "no:cacheprovider", "-rfE", "--tb=line", *more, "binderhub/tests"]
-        return subprocess.run(command, cwd=args.checkout, env={**os.environ, "BINDER_URL": started.url}, check=False).returncode
+        try:
+            return subprocess.run(command, cwd=args.checkout, env={**os.environ, "BINDER_URL": started.url}, check=False).returncode
+        finally:
+            for process in psutil.Process(started.tree.up).children(recursive=True):
+                with suppress(psutil.Error):
+                    if any("trivial_server" in word for word in process.cmdline()):
+                        process.kill()  # it would outlive its hub
 
 
 if __name__ == "__main__":
