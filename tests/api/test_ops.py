@@ -56,6 +56,7 @@ async def test_the_token_opens_the_page(http, front):
         assert known in text
     for secret in (launch, build, TOKEN):
         assert secret not in text
+    assert text.count("Published events") == 1
     story = (await http.get(f"/ops/launch/{failed[:12]}", headers=PAGE)).text
     for known in ("torchh", "ERROR: none &lt;script&gt;", "<b>building</b>", f"/ops/build/{broken[:12]}", "127.0.0.1"):
         assert known in story
