@@ -18,7 +18,8 @@ S = LaunchState
 STEPS = {
     "resolving": (S.RESOLVING, NewEvent(Kind.RESOLVING)), "building": (S.BUILDING, NewEvent(Kind.BUILDING)),
     "built": (S.LAUNCHING, NewEvent(Kind.BUILT)), "launching": (S.LAUNCHING, NewEvent(Kind.LAUNCHING)),
-    "retrying": (None, NewEvent(Kind.RETRYING)), "ready": (S.READY, NewEvent(Kind.READY)), "stopping": (S.STOPPING, NewEvent(Kind.STOPPING)),
+    "retrying": (None, NewEvent(Kind.RETRYING)), "ready": (S.READY, NewEvent(Kind.READY)),
+    "stopping": (S.STOPPING, NewEvent(Kind.STOPPING)),
     "stopped": (S.STOPPED, NewEvent(Kind.STOPPED, {"why": "idle"})),
     "failed": (S.FAILED, NewEvent(Kind.FAILED, {"reason": {"code": "build_failed"}})), "cancelled": (S.CANCELLED, NewEvent(Kind.CANCELLED)),
 }
@@ -39,11 +40,8 @@ async def launch(db: Database, name: str, *steps: str) -> None:
     """), {"id": name})
     for step in steps:
         to, event = STEPS[step]
-        if step == "launching":  # with its predecessor, as production has it
-            moves = [Move(name, to, (event,), allowed=frozenset(S))]
-        else:
-            moves = [Move(name, to, (event,))]
-        assert await db.run(lambda conn, moves=moves: move_launches(conn, moves)), (name, step)
+        move = Move(name, to, (event,), allowed=frozenset(S) if step == "launching" else None)  # in production with the one before
+        assert await db.run(lambda conn, move=move: move_launches(conn, [move])), (name, step)
 
 
 async def totals(db: Database) -> dict[tuple[str, ...], int]:
