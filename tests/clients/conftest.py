@@ -44,8 +44,13 @@ async def _record(request: Request) -> Response:
     return PlainTextResponse("A record.")
 
 
+async def _files(request: Request) -> Response:
+    return JSONResponse({"files": [{"key": "a.txt", "size": 1, "links": {"self": "http://127.0.0.1/never-asked-for"}}]})
+
+
 FORGES = Starlette(routes=[
     Route("/repos/{owner}/{repo}/commits/{ref:path}", _commit), Route("/doi/{doi:path}", _doi), Route("/records/{id}", _record),
+    Route("/api/records/{id}", _files),
 ])
 
 

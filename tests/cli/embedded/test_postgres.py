@@ -56,7 +56,7 @@ def test_a_copy_of_the_binaries_runs(directory: Path) -> None:
 def test_data_of_another_version_are_refused(directory: Path) -> None:
     (directory / "pg").mkdir()
     (directory / "pg/PG_VERSION").write_text("16\n")
-    with pytest.raises(Misconfigured, match=r"written by PostgreSQL 16, this Dockyard runs PostgreSQL 18: upgrade it"):
+    with pytest.raises(Misconfigured, match=r"written by PostgreSQL 16, this Dockyard runs PostgreSQL 18: make a backup"):
         Postgres(directory / "pg", directory, "x").prepare()
 
 

@@ -76,7 +76,8 @@ async def test_a_private_repository_comes_with_a_secret_whoever_makes_the_pod(se
     assert "canary" in secret["stringData"]["logins"]
     assert "canary" not in str(server.pods)
     told = {entry["name"]: entry["value"] for entry in server.pods[job.handle]["spec"]["containers"][0]["env"]}
-    assert json.loads(told["DOCKYARD_JOB"])["environment"] == {"repo_url": "https://other.org/x", "commit": "e" * 40, "branch": ""}
+    assert json.loads(told["DOCKYARD_JOB"])["environment"] == {
+        "repo_url": "https://other.org/x", "commit": "e" * 40, "branch": "", "files": []}
     await builder.start(job)
     await builders().start(JOB)
     assert list(server.secrets) == [job.handle]

@@ -16,7 +16,8 @@ WAYS = {
     "shared": "import mmap; held = mmap.mmap(-1, {size}); held.write(b'x' * {size})",
     "only open": "import os; held = os.memfd_create('x'); os.write(held, b'x' * {size})",
     "shared with a child": "import mmap, os; held = mmap.mmap(-1, {size}); held.write(b'x' * {size})\n"
-    "pid = os.fork()\nif not pid: sum(held[::4096]); os.read(0, 1); os._exit(0)",
+    "ready, tell = os.pipe()\npid = os.fork()\nif not pid: sum(held[::4096]); os.write(tell, b'x'); os.read(0, 1); os._exit(0)\n"
+    "os.read(ready, 1)",  # a page counts half for each once both have it
     "open in a child too": "import os; held = os.memfd_create('x'); os.write(held, b'x' * {size})\n"
     "pid = os.fork()\nif not pid: os.read(0, 1); os._exit(0)",
 }
