@@ -24,6 +24,7 @@ from services.lifecycle.process import configured
 from services.queue import HOUSEKEEPING, Consumer
 from services.queue.app import TASKS
 from services.settings import Settings
+from services.tasks import end
 
 log = structlog.get_logger()
 
@@ -71,9 +72,7 @@ async def run(settings: Settings) -> None:
         log.info("process_started", owner=process.owner)
         waiter = asyncio.create_task(stopped.wait())
         done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         for task in tasks:
             if task in done:
                 task.result()

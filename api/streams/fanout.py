@@ -20,6 +20,7 @@ from services.db import Database
 from services.errors import DockyardError
 from services.events import StoredEvent, WakeListener
 from services.queue import Redis
+from services.tasks import end
 
 log = structlog.get_logger()
 _YIELD = 200  # watchers written to before other tasks run
@@ -68,9 +69,7 @@ class Fanout:
 
     async def aclose(self) -> None:
         """Stop; open streams stay where they are and are resumed elsewhere."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     def feeds(self) -> list[Feed]:
         """All launches that are watched here."""

@@ -3,6 +3,7 @@ them.
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -24,8 +25,10 @@ from services.observe import Metrics, configure
 from services.observe.breakers import states
 from services.queue import Bell, Consumer, Listener, Redis, make_app, sender
 from services.settings import Settings
+from services.tasks import end
 
 log = structlog.get_logger()
+_CLOSING = 5.0  # seconds that closing connections may take
 
 
 class Process:
@@ -59,9 +62,7 @@ class Process:
 
     async def aclose(self) -> None:
         """Send what is left to send and close."""
-        for task in self._shown:
-            task.cancel()
-        await asyncio.gather(*self._shown, return_exceptions=True)
+        await end(*self._shown)
         if self._roll is not None:
             await self._roll.leave()
         await self.teller.aclose()
@@ -103,9 +104,25 @@ async def serve(
         waiter.cancel()
         listening.cancel()
         consumer.stop()
+        await _closed(process, before_end)
+        log.info("process_stopped")
+
+
+async def _closed(process: Process, before_end: Callable[[], Awaitable[None]]) -> None:
+    """Close everything, but not for ever: the rows are given back by now, and what does not end dies with the process."""
+    async def close() -> None:
         await before_end()
         await process.aclose()
-        log.info("process_stopped")
+
+    closing = asyncio.create_task(close())
+    done, _ = await asyncio.wait({closing}, timeout=_CLOSING)
+    if done:
+        closing.result()
+        return
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        log.warning("task_does_not_end", task=repr(task)[:400], where=[str(frame) for frame in task.get_stack(limit=5)])
+    logging.shutdown()
+    os._exit(0)
 
 
 def configured(settings: Settings, name: str) -> None:

@@ -22,6 +22,7 @@ from services.policy.rules import Fixed, Rule, Rulebook
 from services.providers.base import Spec
 from services.queue import Redis
 from services.settings import LimitSettings, ProviderSettings
+from services.tasks import end
 
 log = structlog.get_logger()
 _EVERY = 5.0  # seconds between two looks while wake-ups come
@@ -50,9 +51,7 @@ class Policy:
 
     async def aclose(self) -> None:
         """Stop following."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def ready(self) -> None:
         """Wait until the rules have been read once. Raises `DatabaseGone`."""
