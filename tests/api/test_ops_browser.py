@@ -63,6 +63,7 @@ async def test_it_is_used_by_keyboard_and_lives_without_a_reload(live, page):
     await expect(page.locator("#asking")).to_be_hidden()
     await page.get_by_role("link", name="Cancel the launch").focus()
     await page.keyboard.press("Enter")
+    await expect(page.locator("#asking h2")).to_be_focused()  # the question of before is still in the page, hidden
     await page.locator("#asking button").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator("#drawer .state")).to_have_text("cancelled")
