@@ -1,6 +1,7 @@
 """The doorbell on a real Valkey, with Celery's real consumer."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -83,9 +84,12 @@ async def test_celery_wakes_the_loop_and_its_message_is_gone(redis: Redis, setti
     consumer = Consumer(app, BUILDS, lambda *_: listener.rung())
     consumer.start()
     bell = Bell(redis, sender(app))
-    bell.ring(BUILDS)
-    async with asyncio.timeout(30):
-        await ear.rung.wait()
+    async with asyncio.timeout(60):
+        while not ear.rung.is_set():  # one ring may be lost, by contract; the next is not
+            bell.ring(BUILDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await ear.rung.wait()
     await bell.aclose()
     consumer.stop()
 
