@@ -24,6 +24,7 @@ from services.policy.bounds import bounds
 from services.providers import make_providers
 from services.secrets import Secret
 from services.settings import Settings
+from services.tasks import end
 from services.usecases.create import Creator
 
 TITLE = "Dockyard"
@@ -57,9 +58,7 @@ def make_app(settings: Settings, leaving: Leaving | None = None) -> ASGIApp:
         try:
             yield
         finally:
-            for task in (watching, noting):
-                task.cancel()
-            await asyncio.gather(watching, noting, return_exceptions=True)
+            await end(watching, noting)
             await watch.aclose()
             await policy.aclose()
             await fanout.aclose()

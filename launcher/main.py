@@ -18,6 +18,7 @@ from services.queue import LAUNCHES, Listener
 from services.runtimes import make_images
 from services.secrets import Secret
 from services.settings import Settings
+from services.tasks import end
 
 _COLUMNS = (
     "target", "state", "state_at", "attempt", "image", "build_only", "provider", "spec", "repo_url", "resolved_ref", "resolved_spec",
@@ -74,8 +75,7 @@ async def run(settings: Settings) -> None:
         watching = asyncio.create_task(hub.watch())
 
         async def close() -> None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end(watching)
             await launching.aclose()
             await policy.aclose()
 

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Summary
 
 from services.db import Database
 from services.errors import DockyardError
+from services.tasks import end
 
 log = structlog.get_logger()
 Findings = Mapping[str, int]
@@ -90,9 +91,7 @@ class Sweeps:
             await self._give(name, "It was interrupted.")
             raise
         finally:
-            for task in (working, keeping):
-                task.cancel()
-            await asyncio.gather(working, keeping, return_exceptions=True)
+            await end(working, keeping)
         return await self._done(name, findings, time.monotonic() - started)
 
     async def _keep(self, name: str) -> None:

@@ -15,6 +15,7 @@ from services.queue import BUILDS, Listener
 from services.runtimes import make_runtime
 from services.runtimes.base import Builder
 from services.settings import Settings
+from services.tasks import end
 from worker.building import Building
 from worker.resolving import Resolving
 
@@ -64,13 +65,12 @@ async def run(settings: Settings) -> None:
 
     async def close() -> None:
         await policy.aclose()
-        preparing.cancel()
-        await asyncio.gather(preparing, return_exceptions=True)
+        await end(preparing)
         await resolving.aclose()
         for provider in providers.values():
             await provider.aclose()
-        if (end := getattr(runtime, "aclose", None)) is not None:  # its connections to an engine, a cluster or a registry
-            await end()
+        if (close_runtime := getattr(runtime, "aclose", None)) is not None:  # its connections to an engine, a cluster or a registry
+            await close_runtime()
 
     await serve(process, BUILDS, listener, loops, before_end=close)
 

@@ -17,6 +17,7 @@ from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.errors import Absent, ClusterAway, Expired
 from services.runtimes.kubernetes.objects import Object, builds_of, name_of, pods
 from services.settings import KubernetesSettings
+from services.tasks import end
 
 log = structlog.get_logger()
 
@@ -35,8 +36,7 @@ class PodWatch:
     async def aclose(self) -> None:
         """Stop watching."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
             self._task = None
 
     def known(self, name: str) -> Object | None:
