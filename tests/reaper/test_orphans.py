@@ -1,6 +1,5 @@
 """Orphans: what reality has and the rows have not, on a hub of ours and on one that serves others too."""
 
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -10,22 +9,10 @@ from reaper.deeds import Deeds
 from reaper.orphans import Orphans
 from services.hub.client import Hub
 from services.lifecycle import Teller
-from services.settings import HubSettings, ReaperSettings, Settings
-from tests.reaper.ground import Listed, a_teller, mock_hub, serve, thing, user
+from services.settings import HubSettings, ReaperSettings
+from tests.reaper.ground import Listed, serve, thing, user
 
 OPEN, ENDED = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-async def mock() -> AsyncIterator[tuple[MockHub, str]]:
-    async with mock_hub() as found:
-        yield found
-
-
-@pytest.fixture
-async def teller(settings: Settings) -> AsyncIterator[Teller]:
-    async with a_teller(settings) as found:
-        yield found
 
 
 async def build(teller: Teller, name: str, state: str, ended_ago: float | None = None, attempt: int = 1) -> None:

@@ -1,7 +1,6 @@
 """What the sweeps over servers end, tell and leave alone, on real rows and a hub that starts nothing."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,22 +15,10 @@ from services.hub.activity import Servers as Asked
 from services.hub.client import Hub
 from services.lifecycle import Teller
 from services.secrets import Secret
-from services.settings import HubSettings, ReaperSettings, Settings
-from tests.reaper.ground import a_teller, mock_hub, serve, targets, user
+from services.settings import HubSettings, ReaperSettings
+from tests.reaper.ground import serve, targets, user
 
 SECRET = Secret("00" * 32)
-
-
-@pytest.fixture
-async def mock() -> AsyncIterator[tuple[MockHub, str]]:
-    async with mock_hub() as found:
-        yield found
-
-
-@pytest.fixture
-async def teller(settings: Settings) -> AsyncIterator[Teller]:
-    async with a_teller(settings) as found:
-        yield found
 
 
 class Sweeper:
