@@ -53,7 +53,7 @@ def make_app(settings: RedisSettings) -> Celery:
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         worker_prefetch_multiplier=8,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         enable_utc=True,
     )
     return app
@@ -77,7 +77,8 @@ class Consumer:
         def bell(*words: str) -> None:
             rung(*words)
 
-        app.task(name=TASKS[queue], ignore_result=True)(bell)
+        # Not shared: Celery gives a shared task to every application of the process, and the first of a name wins.
+        app.task(name=TASKS[queue], ignore_result=True, shared=False, lazy=False)(bell)
         setup_logging.connect(_leave_logging_alone)
         self._thread = threading.Thread(target=self._run, name=f"celery-{queue}", daemon=True)
 
@@ -89,6 +90,7 @@ class Consumer:
         # WorkController is Celery's worker without the program around it: no signal handlers, which a thread cannot
         # set.
         try:
+            self._app.set_current()  # for this thread: Celery looks a task that it runs up in the current application
             self._worker = self._app.WorkController(
                 pool="solo", concurrency=1, queues=[self._queue], without_heartbeat=True, without_mingle=True, without_gossip=True,
             )

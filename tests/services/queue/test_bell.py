@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.queue import BUILDS, Bell, Consumer, Ear, Listener, Redis, make_app, sender
-from services.queue.app import broker_url
+from services.queue.app import TASKS, broker_url
 from services.settings import RedisSettings, Settings
 
 
@@ -88,10 +88,20 @@ async def test_celery_wakes_the_loop_and_its_message_is_gone(redis: Redis, setti
         while not ear.rung.is_set():  # one ring may be lost, by contract; the next is not
             bell.ring(BUILDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await ear.rung.wait()
+                await asyncio.wait_for(ear.rung.wait(), 5)
     await bell.aclose()
     consumer.stop()
+
+
+def test_applications_of_one_process_have_tasks_of_their_own(settings: Settings) -> None:
+    rung: list[str] = []
+    apps = [make_app(settings.redis) for _ in range(2)]
+    for name, app in zip(("first", "second"), apps, strict=True):
+        Consumer(app, BUILDS, lambda *_, name=name: rung.append(name))
+    for app in reversed(apps):
+        app.finalize()
+        app.tasks[TASKS[BUILDS]].run()
+    assert rung == ["second", "first"]
 
 
 async def test_ringing_never_blocks_and_never_fails_without_a_broker() -> None:
