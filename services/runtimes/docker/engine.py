@@ -25,6 +25,7 @@ from services.runtimes.docker.containers import Container, Order, container_of
 from services.runtimes.docker.streams import archive_of, first_member, leave, pumped
 
 T = TypeVar("T")
+SHARES = 128  # weight of a build's processor time, of which a server has the engine's usual 1024: people wait for servers
 
 
 class Engine:
@@ -92,7 +93,7 @@ class Engine:
             host = api.create_host_config(
                 binds={source: {"bind": target, "mode": "ro" if read_only else "rw"} for source, target, read_only in order.mounts},
                 tmpfs=dict(order.tmpfs) or None, network_mode=order.network or None, mem_limit=order.memory or None,
-                memswap_limit=order.memory or None, nano_cpus=int(order.cpus * 1e9) or None, pids_limit=order.processes or None,
+                memswap_limit=order.memory or None, nano_cpus=int(order.cpus * 1e9) or None, cpu_shares=SHARES, pids_limit=order.processes or None,
                 security_opt=list(order.security) or None, cap_drop=["ALL"], cap_add=list(order.capabilities) or None,
                 read_only=order.read_only, init=False,
                 log_config=docker.types.LogConfig(type="json-file", config={
