@@ -142,7 +142,7 @@ async def ask(http: httpx.AsyncClient, route: str, ids: dict[str, str], token: s
     if route == "POST /ops/login":
         arguments["data"] = {"token": token}
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await http.request(method, path, headers=headers, **arguments)
 
 

@@ -96,7 +96,7 @@ async def test_the_numbers_of_another_process_are_passed_on(settings, tmp_path):
     worker, front = Metrics("worker"), Front(found)
     serving = asyncio.create_task(worker.serve(found.observe))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front.app), base_url="http://127.0.0.1:8000") as http:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (answer := await http.get("/metrics/worker")).status_code == 404:
                 await asyncio.sleep(0.01)
         assert "process_resident_memory_bytes" in answer.text
@@ -108,7 +108,7 @@ async def test_the_numbers_of_another_process_are_passed_on(settings, tmp_path):
 
 async def counted(front):
     """Let the counts come to the last event. Transactions of other tests may hold it back for a moment."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             await front.services.watch.turn()
             rest = await front.process.db.rows(sa.text(

@@ -117,7 +117,7 @@ async def test_an_interrupted_installation_is_made_anew(checkout: Checkout, tmp_
     (slow / "uv").write_text(f"#!/bin/sh\nmkdir -p {checkout.directory}/.venv/rubbish\necho > {slow}/begun\nexec sleep 300\n")
     (slow / "uv").chmod(0o755)
     process = await checkout.start("status", PATH=f"{slow}:{checkout.environ['PATH']}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (slow / "begun").exists():
             await asyncio.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -54,13 +54,13 @@ class Tree:
         task = asyncio.create_task(self.supervisor.run(self.greet))
         waiting = asyncio.create_task(self.up.wait())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
             yield self
             self.supervisor.stop()
         finally:
             waiting.cancel()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await task
 
     def story(self) -> list[str]:
@@ -144,7 +144,7 @@ async def test_a_signal_stops_everything(tmp_path: Path) -> None:
     task = asyncio.create_task(tree.supervisor.run(tree.greet))
     await until(tree.up.is_set)
     os.kill(os.getpid(), signal.SIGHUP)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     assert tree.story()[-1] == "front stopped"
 

@@ -81,7 +81,7 @@ async def launch(db: Database, name: str, *steps: tuple[LaunchState, NewEvent], 
 
 async def published(one: Outlet, enough: int, got: list[dict]) -> None:
     """Publish until so many have come. Transactions of other tests may hold the newest events back for a moment."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(got) < enough:
             await one.turn()
             await asyncio.sleep(0.01)
@@ -142,13 +142,13 @@ async def test_what_is_too_much_is_dropped_and_counted(db: Database, tmp_path: P
         SELECT 'l' || n, 'waiting', 'c', 'a', 'gh', 's', 'r', 'HEAD' FROM generate_series(100, 249) n
     """))
     await db.rows(sa.text("INSERT INTO event (launch, seq, kind, state, data) SELECT id, 1, 'waiting', 'waiting', '{}' FROM launch"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while registry.get_sample_value("dockyard_events_dropped_total", {"sink": "file"}) != 50:
             with contextlib.suppress(Unreachable):
                 await one.turn()
             await asyncio.sleep(0.01)
     path.parent.mkdir()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not path.exists() or len(path.read_text().splitlines()) < 100:
             await one.turn()
     assert [json.loads(line)["launch"] for line in path.read_text().splitlines()] == [f"l{n}" for n in range(150, 250)]

@@ -48,7 +48,7 @@ async def work(building: Building, db: Database, kind: Work = BUILD) -> str:
     """Claim one build and work on it; its id."""
     claimed = (await Claims(db, kind, "me", 60).claim(1))[0]
     lease = Lease(claimed)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await building.work(lease)
     if not lease.released:
         await Claims(db, BUILD, "me", 60).release([(claimed.id, claimed.epoch)])

@@ -65,7 +65,7 @@ async def test_a_fork_is_like_a_process_of_its_own(forge: tuple[Forge, Child], t
 async def test_its_command_line_says_what_it_is(forge: tuple[Forge, Child], tmp_path: Path) -> None:
     child = program(tmp_path, forge[0], "wait")
     await child.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not child.said:
             await asyncio.sleep(0.01)
     assert psutil.Process(child.pid).cmdline() == [sys.executable, "-P", "-m", "program", "wait"]
@@ -80,7 +80,7 @@ async def test_a_dead_forge_takes_its_forks_along(forge: tuple[Forge, Child], tm
     forge[1].kill()
     assert await child.wait() == GONE
     child.log.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while psutil.pid_exists(child.pid) and psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.01)
     assert not await forge[0].connect()

@@ -53,7 +53,7 @@ async def totals(db: Database) -> dict[tuple[str, ...], int]:
 
 async def counted(counting: Counting) -> None:
     """Count to the end. Transactions of other tests may hold the newest events back for a moment."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             await counting.count()
             rest = await counting._db.rows(sa.text(
