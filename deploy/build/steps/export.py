@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 
 def export(image: str, push: bool) -> None:
-    """Leave `/work/out/image.json` and the blobs that it names, or `/work/out/image.tar` for an engine."""
+    """Leave `/build/out/image.json` and the blobs that it names, or `/build/out/image.tar` for an engine."""
     first = image.partition("/")[0]
     kept = image if "." in first or ":" in first or first == "localhost" else f"localhost/{image}"
     if not push:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WORK = Path("/work")  # the build's volume: everything that it writes, and nothing else can be written
+WORK = Path("/build")  # the build's volume: everything that it writes, and nothing else can be written
 PLACE = WORK / "dockyard"
 OUT = WORK / "out"
 AUTHORITIES = WORK / "authorities.pem"

@@ -142,7 +142,7 @@ class UvBuildPack(BaseImage):  # type: ignore[misc]  # repo2docker has no types
             "/opt/dockyard/bin/uv": "/usr/local/bin/uv", str(HERE / "uv" / "jupyter.txt"): "/tmp/jupyter.txt",  # noqa: S108 - in the image
             str(HERE / "uv" / "profile.sh"): "/etc/profile.d/dockyard.sh",
         }
-        authorities = "/work/dockyard/ca.crt"
+        authorities = "/build/dockyard/ca.crt"
         return found | ({authorities: "/usr/local/share/ca-certificates/dockyard.crt"} if os.path.exists(authorities) else {})
 
     @lru_cache  # noqa: B019

@@ -17,7 +17,7 @@ from services.runtimes.base import BuildJob, Source
 from services.runtimes.docker.containers import Order
 from services.settings import BuildSettings, DockerSettings, RegistrySettings
 
-WORK = "/work"  # the build's volume: everything that it writes
+WORK = "/build"  # the build's volume: everything that it writes
 BUILD, SERVER, OURS = "dockyard.build", "dockyard.server", "dockyard.installation"
 _PROFILE = Path(__file__).resolve().parents[3] / "deploy" / "build" / "seccomp.json"
 # What a builder needs to unpack files of other owners; no others, and none over the host.

@@ -24,7 +24,7 @@ SOCKETS: Mapping[str, str] = {
 }
 # What root inside of the container needs to unpack layers with their owners and to chroot into them.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
-_FIXED: Mapping[str, str] = {"TMPDIR": "/work/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+_FIXED: Mapping[str, str] = {"TMPDIR": "/build/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 _SCRATCH = ("/run", "/tmp", "/root", "/bases", "/var/cache/containers")  # noqa: S108 - of the container
 _GRACE = 10  # seconds between the request to end and the end
 _HOSTNAME = "kubernetes.io/hostname"
@@ -161,10 +161,10 @@ def _security(settings: KubernetesSettings) -> dict[str, Any]:
 def _volumes(settings: KubernetesSettings) -> tuple[list[Object], list[Object]]:
     """The volumes of the pod and where the container has them."""
     limit = {"sizeLimit": settings.disk_limit} if settings.disk_limit else {}
-    # As in the runtime `docker`: everything is written below /work, beside the small places that programs expect.
+    # As in the runtime `docker`: everything is written below /build, beside the small places that programs expect.
     volumes: list[Object] = [{"name": "work", "emptyDir": limit}, {"name": "scratch", "emptyDir": {"sizeLimit": "256Mi"}}]
     mounts: list[Object] = [
-        {"name": "work", "mountPath": "/work"},
+        {"name": "work", "mountPath": "/build"},
         *({"name": "scratch", "mountPath": path, "subPath": path.rpartition("/")[2]} for path in _SCRATCH),
     ]
     if settings.push_secret:

@@ -93,7 +93,7 @@ async def test_a_build_cannot_find_what_its_repository_was_fetched_with(
 ) -> None:
     """The repository looks for the login wherever a process of its build may look: memory is out of reach, all else is read."""
     root, _ = repositories
-    script = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline .git/config ~/.git-credentials /work/dockyard/* 2>/dev/null | " \
+    script = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline .git/config ~/.git-credentials /build/dockyard/* 2>/dev/null | " \
              "tr '\\0' '\\n' | grep -i 'canar[y]' && exit 1; env | grep -i 'canar[y]' && exit 1; exit 0\n"
     commit = Repo.create(root, "curious.git").commit({"look": script, "Dockerfile": f"FROM {lab.SMALL}\nCOPY . .\nRUN sh ./look\n"})
     with GitServer(root, host=lab.gateway()) as private:
@@ -125,15 +125,15 @@ async def test_the_two_containers_of_a_pod(bench: None, repositories: tuple[Path
         told = {"repo_url": private.url("pod.git"), "commit": commit, "image": image, "mode": "engine", "subdir": "part",
                 "destination": image, "plain": True}
         volume = lab.docker("volume", "create")
-        words = ["run", "--rm", "-v", f"{volume}:/work", "-v", "/var/run/docker.sock:/var/run/docker.sock", "-e", "TMPDIR=/work/tmp",
+        words = ["run", "--rm", "-v", f"{volume}:/build", "-v", "/var/run/docker.sock:/var/run/docker.sock", "-e", "TMPDIR=/build/tmp",
                  "--entrypoint", "python", "-e", f"DOCKYARD_JOB={json.dumps(told)}"]
         try:
             assert lab.docker(*words, "-e", f"DOCKYARD_LOGINS={logins}", lab.IMAGE, "-m", "steps.pod", "fetch") == ""
             before = len(private.requests)
             text = lab.docker(*words, "-e", "BUILDX_NO_DEFAULT_ATTESTATIONS=1", lab.IMAGE, "-m", "steps.pod")
             assert len(private.requests) == before
-            looking = ("--entrypoint", "grep", lab.IMAGE, "-ri", "canary", "/work")
-            left = lab.docker("run", "--rm", "-v", f"{volume}:/work", *looking, check=False)
+            looking = ("--entrypoint", "grep", lab.IMAGE, "-ri", "canary", "/build")
+            left = lab.docker("run", "--rm", "-v", f"{volume}:/build", *looking, check=False)
         finally:
             lab.docker("volume", "rm", "-f", volume)
     assert "Only part of it is built." in text

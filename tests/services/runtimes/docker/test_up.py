@@ -34,9 +34,9 @@ SERVED = (
 # A wheel, and configurations that lead to it, wherever a builder of others might look.
 PLANT = f"""FROM {lab.SMALL}
 COPY . /planted
-RUN python3 /planted/plant.py; for place in /bases /bases/overlay /work /root/.cache/uv /root/.cache/pip /var/cache/uv /tmp; do \\
+RUN python3 /planted/plant.py; for place in /bases /bases/overlay /build /root/.cache/uv /root/.cache/pip /var/cache/uv /tmp; do \\
  mkdir -p $place && cp /planted/*.whl $place/; done; \\
- for file in /etc/pip.conf /work/uv.toml /etc/uv/uv.toml; do mkdir -p $(dirname $file) && cp /planted/configuration $file; done; true
+ for file in /etc/pip.conf /build/uv.toml /etc/uv/uv.toml; do mkdir -p $(dirname $file) && cp /planted/configuration $file; done; true
 """
 PLANTED = {
     "Dockerfile": PLANT, "configuration": "find-links = ['/planted']\nno-index = true\n",

@@ -43,7 +43,7 @@ elif word == "memory":
     held[::4096] = b"x" * len(held[::4096])
     print("still here", flush=True)
 elif word == "disk":
-    with open("/work/big", "wb") as file:
+    with open("/build/big", "wb") as file:
         for _ in range(int(number)):
             file.write(os.urandom(1 << 20))
     time.sleep(120)

@@ -91,7 +91,7 @@ def test_the_environment_of_the_build() -> None:
     pod = made(environment='{"HTTPS_PROXY": "http://proxy:3128"}', builder="host")
     found = {entry["name"]: entry.get("value") for entry in at(pod, C + "env")}
     assert found == {
-        "TASK": "x", "TMPDIR": "/work/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        "TASK": "x", "TMPDIR": "/build/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         "HTTPS_PROXY": "http://proxy:3128", "DOCKER_HOST": "unix:///var/run/engine/docker.sock",
     }
 
