@@ -90,8 +90,9 @@ def told_prefixes(told: dict[str, Any]) -> tuple[str, ...]:
 def hidden(home: Ground) -> list[str]:
     """What must not exist in a sandbox."""
     return [
-        "/root/.ssh", "/root/.bashrc", str(Path(__file__).parents[4]), "/etc/shadow", "/etc/machine-id", "/etc/hosts.allow", "/sys", "/boot", "/mnt",
-        "/media", "/var/lib", "/var/run", str(home.root / "secret"), str(home.root / "local"), str(Path.home() / ".ssh"), str(Path.home() / ".cache"),
+        "/root/.ssh", "/root/.bashrc", str(Path(__file__).parents[4]), "/etc/shadow", "/etc/machine-id", "/etc/hosts.allow", "/sys",
+        "/boot", "/mnt", "/media", "/var/lib", "/var/run", str(home.root / "secret"), str(home.root / "local"), str(Path.home() / ".ssh"),
+        str(Path.home() / ".cache"),
         "/run/docker.sock", "/run/user", "/run/systemd", "/proc/1/root/boot", "/dev/kvm", "/dev/mem", "/dev/vda",
         "/dev/vsock",
     ]
