@@ -1,4 +1,4 @@
-"""What operators look at: a cursor over the events, counts of outcomes, samples, processes, dependencies.
+"""What operators look at: a cursor over the events, counts of outcomes, samples, processes, dependencies. Their indexes come in 0009.
 
 Revision: 0003, after 0002. Of the rows that are there already nothing is written; their events have no transaction and are not
 told of again.
@@ -18,8 +18,6 @@ PHASE = "before"
 def upgrade() -> None:
     op.add_column('event', sa.Column('xact', sa.BigInteger(), nullable=True))
     op.alter_column('event', 'xact', server_default=sa.text("(pg_current_xact_id()::text)::bigint"))
-    op.create_index('event_news', 'event', ['xact', 'launch', 'seq'], unique=False, postgresql_where=sa.text("xact IS NOT NULL AND kind NOT IN ('progress', 'notice')"))
-    op.create_index('launch_failed', 'launch', ['ended_at'], unique=False, postgresql_where=sa.text("state = 'failed'"))
     op.create_table('tally',
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('measure', sa.Text(), nullable=False),
@@ -72,6 +70,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ('outlet', 'dependency', 'process', 'sample', 'tally'):
         op.drop_table(table)
-    op.drop_index('launch_failed', table_name='launch', postgresql_where=sa.text("state = 'failed'"))
-    op.drop_index('event_news', table_name='event', postgresql_where=sa.text("xact IS NOT NULL AND kind NOT IN ('progress', 'notice')"))
     op.drop_column('event', 'xact')

@@ -1,4 +1,4 @@
-"""When launches were last watched, when servers will end, whose sweeps run and what all of them have found.
+"""When launches were last watched, when servers will end, whose sweeps run and what all of them have found. Their indexes come in 0009.
 
 Revision: 0006, after 0005.
 """
@@ -25,17 +25,9 @@ def upgrade() -> None:
     op.add_column('sweep', sa.Column('runs', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
     op.add_column('sweep', sa.Column('totals', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
     op.add_column('sweep', sa.Column('error', sa.Text(), server_default=sa.text("''"), nullable=False))
-    op.create_index('launch_ended', 'launch', ['ended_at'], unique=False, postgresql_where=sa.text('ended_at IS NOT NULL'))
-    op.create_index(
-        'launch_addresses', 'launch', ['ended_at'], unique=False,
-        postgresql_where=sa.text("ended_at IS NOT NULL AND client <> ''"))
-    op.create_index('build_ended', 'build', ['ended_at'], unique=False, postgresql_where=sa.text('ended_at IS NOT NULL'))
 
 
 def downgrade() -> None:
-    op.drop_index('build_ended', table_name='build', postgresql_where=sa.text('ended_at IS NOT NULL'))
-    op.drop_index('launch_addresses', table_name='launch', postgresql_where=sa.text("ended_at IS NOT NULL AND client <> ''"))
-    op.drop_index('launch_ended', table_name='launch', postgresql_where=sa.text('ended_at IS NOT NULL'))
     for name in ('error', 'totals', 'runs', 'seconds', 'lease_until', 'lease_owner'):
         op.drop_column('sweep', name)
     for name in ('warned_at', 'ends_why', 'ends_at'):

@@ -1,4 +1,4 @@
-"""What operators forbid and allow while everything runs, what rates have counted, and by what launches are bounded.
+"""What operators forbid and allow while everything runs, what rates have counted, and by what launches are bounded. Their indexes come in 0009.
 
 Revision: 0007, after 0006.
 """
@@ -11,10 +11,6 @@ down_revision = '0006'
 branch_labels = None
 depends_on = None
 PHASE = "before"
-
-OPEN = "state IN ('waiting', 'resolving', 'building', 'launching')"
-HELD = "state IN ('ready', 'stopping')"
-LIVE = "state IN ('waiting', 'resolving', 'building', 'launching', 'ready', 'stopping')"
 
 
 def upgrade() -> None:
@@ -41,17 +37,9 @@ def upgrade() -> None:
     op.add_column('launch', sa.Column('network', sa.Text(), nullable=True))
     op.add_column('launch', sa.Column('repository', sa.Text(), nullable=True))
     op.add_column('launch', sa.Column('request', sa.Text(), nullable=True))
-    op.create_index('launch_open_network', 'launch', ['network', 'client'], unique=False, postgresql_where=sa.text(OPEN))
-    op.drop_index('launch_client', table_name='launch', postgresql_where=sa.text(OPEN))  # which the one before replaces
-    op.create_index('launch_held_network', 'launch', ['network', 'client'], unique=False, postgresql_where=sa.text(HELD))
-    op.create_index('launch_live_repository', 'launch', ['repository'], unique=False, postgresql_where=sa.text(LIVE))
 
 
 def downgrade() -> None:
-    op.drop_index('launch_live_repository', table_name='launch', postgresql_where=sa.text(LIVE))
-    op.drop_index('launch_held_network', table_name='launch', postgresql_where=sa.text(HELD))
-    op.create_index('launch_client', 'launch', ['client'], unique=False, postgresql_where=sa.text(OPEN))
-    op.drop_index('launch_open_network', table_name='launch', postgresql_where=sa.text(OPEN))
     for name in ('request', 'repository', 'network'):
         op.drop_column('launch', name)
     op.drop_table('meter')

@@ -5,9 +5,9 @@ old code does; `PHASE = "after"` removes what only old code needed, so it runs w
 "before" therefore goes as far as the last migration of its kind, and "after" does the rest. An "after" that stands in between
 belongs to an earlier release, whose old code has gone long ago; skipping a release means stopping everything for its upgrade.
 
-A migration that has to wait for a lock makes every later query wait behind it; so it gives up after `lock_timeout`
-and is tried again, instead of standing in the way. One session-level advisory lock lets only one process migrate at a
-time. """
+A migration that has to wait for a lock makes every later query wait behind it; so it gives up after `lock_timeout` and is tried
+again, instead of standing in the way. Indexes of tables in use are made by `services.db.indexes`. One session-level advisory
+lock lets only one process migrate at a time. """
 
 import asyncio
 import enum
@@ -28,6 +28,7 @@ from services.errors import Misconfigured
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x646F636B  # "dock"
 _LOCKED, _TRIES, _PAUSE = "55P03", 10, 2.0  # seconds between tries of a migration that got no lock
+_ASK = 0.2  # seconds between looks whether somebody else still migrates
 
 
 class Phase(enum.StrEnum):
@@ -103,10 +104,7 @@ async def upgrade(url: str, revision: str = "", *, phase: Phase = Phase.ALL, dir
     engine = create_async_engine(url, poolclass=NullPool, hide_parameters=True)
     try:
         async with engine.connect() as conn:
-            await conn.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-            await conn.execute(text("SET lock_timeout = '5s'"))
-            await conn.execute(text("SET statement_timeout = '60s'"))
-            await conn.commit()
+            await _alone(conn)
             todo = pending(await _current(conn), directory)
             await conn.commit()
             target = revision or (steps(directory)[_last(steps(directory), phase)].revision)
@@ -121,10 +119,23 @@ async def upgrade(url: str, revision: str = "", *, phase: Phase = Phase.ALL, dir
         await engine.dispose()
 
 
+async def _alone(conn: AsyncConnection) -> None:
+    """Wait until nobody else migrates. Asked for again and again: whoever waits within a statement has a snapshot, for whose end an
+    index that is made CONCURRENTLY by the one who migrates would wait.
+    """
+    while not await conn.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+        await conn.rollback()
+        await asyncio.sleep(_ASK)
+    await conn.commit()
+
+
 async def _patiently(conn: AsyncConnection, directory: Path, revision: str) -> None:
     """One migration; again where others hold a lock for too long."""
     for attempt in range(1, _TRIES + 1):
         try:
+            await conn.execute(text("SET lock_timeout = '5s'"))
+            await conn.execute(text("SET statement_timeout = '60s'"))
+            await conn.commit()
             await conn.run_sync(_run, directory, revision)
             await conn.commit()
             return
