@@ -1,8 +1,11 @@
 """What is in our images: all that the project depends on, or a word on why not."""
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # What only the embedded default, the runtime `local`, the hub or the build image has.
@@ -25,3 +28,19 @@ def test_the_image_of_our_processes_has_what_they_import() -> None:
     named = {_name(line) for line in (ROOT / "deploy/image/requirements.in").read_text().split()}
     assert named == wanted - ELSEWHERE
     assert named <= {_name(name) for name in _pinned(ROOT / "deploy/image/requirements.txt")}
+
+
+@pytest.mark.parametrize("dockerfile", ["image", "hub", "build"])
+def test_no_link_in_an_image_leads_nowhere(dockerfile: str, tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / dockerfile / "Dockerfile").read_text()
+    for words in re.findall(r"(?m)^COPY (?!--from)(.+)$", text):
+        *sources, target = words.split()
+        for source in sources:
+            place = tmp_path / target.lstrip("/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place = place / Path(source).name if target.endswith("/") else place
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, place, follow_symlinks=False)
+    assert [path for path in tmp_path.rglob("*") if not path.exists()] == []
