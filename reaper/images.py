@@ -49,6 +49,14 @@ _GONE = sa.text("""
       AND greatest(used_at, built_at) < now() - :hours * interval '1 hour'
     RETURNING name
 """)
+# An environment in a registry goes with the last image that was made from it.
+_LEFT = """
+    SELECT environment FROM image i WHERE gone AND environment IS NOT NULL
+      AND NOT EXISTS (SELECT FROM image j WHERE j.environment = i.environment AND NOT j.gone)
+      AND NOT EXISTS (SELECT FROM build b WHERE b.environment = i.environment AND b.state IN ('queued', 'fetching', 'building', 'pushing'))
+"""
+_LEFT_KEYS = sa.text(f"SELECT DISTINCT environment FROM ({_LEFT}) e LIMIT :most")  # noqa: S608 - constants
+_FORGET = sa.text("UPDATE image SET environment = NULL WHERE gone AND environment = :key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class Images:
         idle = await self._idle(kept or {})
         if self._reaper.image_days:
             found["deleted"] = await self._old(idle, kept)
+            if self._registry and self._reaper.registry:
+                found["environments"] = await self._left_over()
         high, low = self._reaper.disk_high, self._reaper.disk_low
         level = await self._level()
         if kept is not None and level.share >= high:
@@ -110,6 +120,21 @@ class Images:
         for name, at in sorted(idle.items(), key=lambda one: one[1])[: 10 * self._reaper.batch]:
             if at < oldest and (self._reaper.registry if self._registry else name in (kept or {})):
                 number += await self._remove(name, everywhere=True)
+        return number
+
+    async def _left_over(self) -> int:
+        """Delete environments of which no image is left from the registry."""
+        number = 0
+        for row in await self._db.rows(_LEFT_KEYS, {"most": 10 * self._reaper.batch}):
+            key = row.environment
+            if self._deeds.may("environment_removed", f"remove the environment {key[:12]} from the registry", environment=key[:12]):
+                try:
+                    await self._store.remove_environment(key)
+                except (DockyardError, OSError) as error:
+                    log.warning("environment_not_removed", environment=key[:12], reason=str(error))
+                    continue
+                await self._db.rows(_FORGET, {"key": key})
+            number += 1
         return number
 
     async def _free(self, names: list[str], low: float) -> int:

@@ -2,7 +2,8 @@
 
 A claim takes rows that nobody owns, or whose owner has not been heard of for a lease (by the database's clock), and
 raises their epoch; with SKIP LOCKED any number of processes claim side by side. A row that was claimed from an owner
-that vanished counts a crash; one that was given back does not.
+that vanished counts a crash, if others of ours lived on: what takes its worker along is told so from a machine, or a
+whole tree of processes, that went down with everything on it. A row that was given back counts none.
 
 Rows are taken in the order of their coming, which costs next to nothing, until some have waited for a second while there
 are more of them than room. From then on they are taken by fair shares (see `shares`): a process orders all that waits, and
@@ -23,6 +24,14 @@ from services.lifecycle.shares import Served, Share, order
 _SCARCE = 1.0  # seconds of waiting from which on shares matter
 _FRESH = 1.0  # seconds that an order is good for
 _ORDERED = 512  # rows of an order that are kept
+
+
+# Whether any process of ours lives that lived already when the owner was last heard: its connection to the database is older
+# than that. A database that was started anew in between has no such connection, and nobody could keep a lease then.
+_OTHERS_LIVED = """
+    EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name LIKE 'dockyard-%'
+      AND a.backend_start < t.lease_until - :lease * interval '1 second')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class Claims:
         free = f"{work.where} AND c.due <= now() AND (c.lease_until IS NULL OR c.lease_until < now())"
         take = f"""
             UPDATE {work.table} t SET lease_owner = :owner, lease_until = now() + :lease * interval '1 second', epoch = t.epoch + 1,
-              crashes = t.crashes + (t.lease_owner IS NOT NULL)::int
+              crashes = t.crashes + CASE WHEN t.lease_owner IS NULL THEN 0 ELSE ({_OTHERS_LIVED})::int END
             WHERE t.id IN (
               SELECT c.id FROM {work.table} c WHERE {free} {{}} FOR UPDATE SKIP LOCKED)
             RETURNING {columns}

@@ -64,6 +64,7 @@ class ClaimLoop:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
+        self.given_back = 0  # rows that wait for somebody else now
         self.numbers = LoopNumbers()
 
     @property
@@ -166,6 +167,7 @@ class ClaimLoop:
     async def _give_back(self, lease: Lease) -> None:
         try:
             await asyncio.shield(self._claims.release([(lease.claimed.id, lease.claimed.epoch)]))
+            self.given_back += 1
         except (DockyardError, asyncio.CancelledError):
             log.warning("release_failed", loop=self.name, row=lease.claimed.id[:12])
 

@@ -3,6 +3,7 @@ them.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -28,6 +29,7 @@ from services.settings import Settings
 from services.tasks import end
 
 log = structlog.get_logger()
+_LEAVING = 0.5  # seconds for a farewell to Valkey
 _CLOSING = 5.0  # seconds that closing connections may take
 
 
@@ -101,9 +103,13 @@ async def serve(
             if task.done():
                 task.result()
     finally:
-        waiter.cancel()
-        listening.cancel()
         consumer.stop()
+        await end(waiter, listening)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING):
+                await listener.leave()
+        if any(loop.given_back for loop in loops):
+            process.bell.ring(queue)  # Not before: we would have heard it ourselves.
         await _closed(process, before_end)
         log.info("process_stopped")
 

@@ -2,7 +2,7 @@
 
 Every row that somebody works on carries the same six columns (`Owned`): the lease says who works on it until when, by
 the database's clock; the epoch rises at every take-over and is part of every write's condition; the attempt rises
-only at a deliberate retry; crashes counts owners that vanished. Partial indexes keep the claims cheap however many
+only at a deliberate retry; crashes counts owners that vanished while others lived on. Partial indexes keep the claims cheap however many
 rows have ended. """
 
 from datetime import datetime

@@ -121,6 +121,10 @@ class Listener:
         self._silent_at = time.monotonic() + _AWAKE_FOR
         self._wakened.set()
 
+    async def leave(self) -> None:
+        """Take the sign down at the end; whoever else is awake puts it up again within a second."""
+        await self._redis.pipeline(("DEL", self._sign))
+
     async def run(self) -> None:
         """Listen for ever."""
         while True:

@@ -155,6 +155,9 @@ class ImageStore(Protocol):
     async def remove(self, image: str) -> None:
         """Forget an image; removing an absent one is no error."""
 
+    async def remove_environment(self, key: str) -> None:
+        """Delete an environment that no image needs any more from where `remove` deletes images, where that is not left to `collect`."""
+
     async def usage(self) -> int:
         """Bytes in use; 0 where nobody can tell."""
 

@@ -9,8 +9,10 @@ itself half-way. """
 import asyncio
 import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -163,6 +165,10 @@ class FakeImages:
         """Forget an image."""
         (self._root / "images" / _name(image)).unlink(missing_ok=True)
 
+    async def remove_environment(self, key: str) -> None:
+        """Forget an environment."""
+        (self._root / "environments" / key).unlink(missing_ok=True)
+
     async def kept(self) -> dict[str, float]:
         """All of them, by the time of their files."""
         return {path.name.replace("%", "/"): path.stat().st_mtime for path in (self._root / "images").iterdir() if path.name != "down"}
@@ -211,6 +217,16 @@ class FakeRuntime:
         self.images = FakeImages(self.builder, root)
         self.spawning = NoServers()
         self.reality = FakeReality(self.builder, root)
+
+
+def end_servers(directory: Path) -> None:
+    """End the servers that the hub's trivial spawner has started, by the files that they have left in its directory."""
+    for path in directory.glob("*.pid"):
+        with suppress(OSError, ValueError):
+            pid, socket = int(path.read_text()), os.fsencode(path.with_suffix(".sock"))
+            if socket in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):  # otherwise the number is somebody else's by now
+                os.kill(pid, signal.SIGKILL)
+        path.unlink(missing_ok=True)
 
 
 def make(settings: Settings) -> FakeRuntime:

@@ -115,7 +115,7 @@ class BuildSettings(Group):
     resolving: int = Field(16, ge=1, description="Launches that one worker resolves at a time.")
     timeout: float = Field(3600.0, gt=0, description="Seconds until a build is stopped.")
     attempts: int = Field(3, ge=1, description="Attempts at a build that the runtime (not the repository) failed.")
-    crashes: int = Field(5, ge=1, description="Times a row may take its worker along before it is given up.")
+    crashes: int = Field(5, ge=1, description="Times a row may take its worker along, while others live on, before it is given up.")
     log_lines: int = Field(100_000, ge=100, description="Lines kept of one build's log.")
     log_bytes: int = Field(16 << 20, ge=1 << 14, description="Bytes kept of one build's log.")
     line_bytes: int = Field(8192, ge=256, description="Bytes kept of one line.")

@@ -27,7 +27,7 @@ class ReaperSettings(Group):
     disk_low: float = Field(0.80, gt=0, le=1, description="Share down to which they are removed.")
     image_hours: float = Field(1.0, ge=0, description="Hours since its last use that an image is kept in any case.")
     image_days: float = Field(0.0, ge=0, description="Days without use after which an image is removed even where there is room; 0: never.")
-    registry: bool = Field(False, description="Whether images are deleted from the registry too, by image_days; space is freed by the registry's own collection.")
+    registry: bool = Field(False, description="Whether images are deleted from the registry too, by image_days, and environments with their last image; space is freed by the registry's own collection.")
     migrate: bool = Field(True, description="Whether the reaper runs the migrations of the phase after, once no process of older code is left; if not: ./dockyard migrate --phase after.")
     keep_days: float = Field(30.0, gt=0, description="Days that ended launches with their events, and builds, are kept.")
     keep_log_days: float = Field(30.0, gt=0, description="Days that the logs of ended builds are kept; not longer than the builds.")

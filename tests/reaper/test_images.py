@@ -90,6 +90,21 @@ async def test_images_go_by_age_where_a_setting_says_so(db: Database, settings: 
     assert store.there() == {"new"}
 
 
+async def test_an_environment_in_a_registry_goes_with_its_last_image(db: Database, settings: Settings, tmp_path: Path) -> None:
+    behind = replace(settings, registry=settings.registry.model_copy(update={"url": "http://registry.test"}))
+    store = Store(db, behind, tmp_path, budget=0, image_days=7, registry=True)
+    for name, days, key in (("a", 9, "lone"), ("b", 9, "shared"), ("c", 1, "shared"), ("d", 9, "wanted")):
+        await store.add(name, days * 24)
+        await db.rows(sa.text("UPDATE image SET environment = :key WHERE name = :name"), {"key": key, "name": name})
+        (tmp_path / "environments" / key).touch()
+    await db.rows(sa.text("""
+        INSERT INTO build (id, image, provider, repo_url, commit, environment) VALUES ('b', 'new', 'git', 'u', 'c', 'wanted')
+    """))
+    assert await store.sweep.collect() == {"freed": 0, "deleted": 3, "full": 0, "environments": 1}
+    assert {path.name for path in (tmp_path / "environments").iterdir()} == {"shared", "wanted"}
+    assert (await store.sweep.collect())["environments"] == 0
+
+
 async def test_old_rows_logs_and_addresses_go_by_policy(db: Database) -> None:
     for name, days in (("l40", 40), ("l10", 10), ("l1", 1)):
         await insert(db, name, LaunchState.STOPPED)

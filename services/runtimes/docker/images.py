@@ -53,6 +53,11 @@ class RegistryImages:
         """Forget an image."""
         await self._registry.delete(Reference.parse(image))
 
+    async def remove_environment(self, key: str) -> None:
+        """Forget an environment; images that were made from it have its layers as their own."""
+        if self._recipe.environments:
+            await self._registry.delete(Reference.parse(f"{self._recipe.environments}:{key}"))
+
     async def usage(self) -> int:
         """Bytes of all layers on the engine; a registry does not say."""
         return await self._engine.usage() if self._engine else 0
@@ -91,6 +96,9 @@ class EngineImages:
     async def remove(self, image: str) -> None:
         """Forget an image that no container uses."""
         await self._engine.remove_image(image)
+
+    async def remove_environment(self, key: str) -> None:
+        """There is none."""
 
     async def usage(self) -> int:
         """Bytes of all layers on the engine."""

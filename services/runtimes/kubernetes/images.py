@@ -36,6 +36,9 @@ class RegistryImages:
         """Delete the image's manifest; the registry's own collection frees the space."""
         await self._registry.delete(Reference.parse(image))
 
+    async def remove_environment(self, key: str) -> None:
+        """There is none."""
+
     async def usage(self) -> int:
         """Unknown: the distribution API does not tell."""
         return 0

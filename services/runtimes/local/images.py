@@ -71,6 +71,9 @@ class Images:
         """Forget an image, unless a server has its content bound. Nowhere else is a copy of it."""
         await asyncio.to_thread(self._remove, image)
 
+    async def remove_environment(self, key: str) -> None:
+        """Left to `collect`."""
+
     async def collect(self, *, caches: bool) -> None:
         """Remove environments that no image and no server needs; with `caches`, downloads as well, where nothing builds."""
         await asyncio.to_thread(self.tidy, 0.0 if caches else 86400.0)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from services.db import Database
 from services.lifecycle import Claims, Work
+from services.lifecycle.claims import Claimed
 from services.settings import Settings
 from tests.services.lifecycle.test_moves import insert
 
@@ -28,11 +29,6 @@ async def waiting(db: Database, *launches: str) -> None:
     await db.rows(sa.text("UPDATE launch SET lease_owner = NULL"))
 
 
-async def age(db: Database) -> None:
-    """Let every lease run out."""
-    await db.rows(sa.text("UPDATE launch SET lease_until = now() - interval '1 second'"))
-
-
 async def test_a_row_is_claimed_by_one_of_many(db: Database) -> None:
     await waiting(db, *[f"l{n}" for n in range(30)])
     owners = [Claims(db, WORK, f"owner{n}", 60) for n in range(5)]
@@ -40,15 +36,39 @@ async def test_a_row_is_claimed_by_one_of_many(db: Database) -> None:
     assert sorted(found) == sorted(f"l{n}" for n in range(30))
 
 
-async def test_a_take_over_raises_the_epoch_and_counts_a_crash(db: Database) -> None:
+async def lapsed(db: Database, claims: Claims) -> Claimed:
+    """The next claim of the row, as soon as its lease has run out."""
+    while not (found := await claims.claim(5)):
+        await db.rows(sa.text("SELECT pg_sleep(0.02)"))
+    return found[0]
+
+
+async def test_a_take_over_raises_the_epoch_and_counts_a_crash(db: Database, settings: Settings) -> None:
     await waiting(db, "one")
-    first = (await Claims(db, WORK, "first", 60).claim(5))[0]
-    assert await Claims(db, WORK, "second", 60).claim(5) == []
-    await age(db)
-    second = (await Claims(db, WORK, "second", 60).claim(5))[0]
+    other = Database(settings.database, application="dockyard-api")
+    await other.rows(sa.text("SELECT 1"))
+    first = (await Claims(db, WORK, "first", 0.5).claim(5))[0]
+    assert await Claims(db, WORK, "second", 0.5).claim(5) == []
+    second = await lapsed(db, Claims(db, WORK, "second", 0.5))
     assert (second.epoch, second.crashes) == (first.epoch + 1, 1)
     assert await Claims(db, WORK, "first", 60).renew([("one", first.epoch)]) == {}
     assert await Claims(db, WORK, "second", 60).renew([("one", second.epoch)]) == {"one": "ready"}
+    await other.aclose()
+
+
+async def test_an_owner_that_went_down_with_everybody_else_is_no_crash(db: Database, settings: Settings) -> None:
+    await waiting(db, "one")
+    other = Database(settings.database, application="dockyard-api")
+    await other.rows(sa.text("SELECT 1"))
+    first = (await Claims(db, WORK, "first", 0.2).claim(5))[0]
+    await other.aclose()  # The connection of this test is nobody's who could have lived on.
+    while await db.rows(sa.text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'dockyard-%'")):
+        await db.rows(sa.text("SELECT pg_sleep(0.02)"))
+    other = Database(settings.database, application="dockyard-api")
+    await other.rows(sa.text("SELECT 1"))
+    second = await lapsed(db, Claims(db, WORK, "second", 0.2))
+    assert (second.epoch, second.crashes) == (first.epoch + 1, 0)
+    await other.aclose()
 
 
 async def test_what_is_given_back_is_free_at_once_and_no_crash(db: Database) -> None:
