@@ -244,14 +244,18 @@ def _hub(plan: Plan) -> None:
         Part("proxy", start_proxy, prepare=install, ready=lambda: accepts(api)),
         Part(
             "hub", start_hub, after=("proxy",), ready=hub_ready, outlives=("launcher", "worker", "reaper"),
-            ended=_end_containers(settings),
+            ended=_end_servers(settings, home),
         ),
     ]
 
 
-def _end_containers(settings: Settings) -> Callable[[], Awaitable[None]]:
-    """Removes the builds and servers of the runtime docker; a stopped engine has none."""
+def _end_servers(settings: Settings, home: Home) -> Callable[[], Awaitable[None]]:
+    """Removes the builds and servers of the runtime docker (a stopped engine has none), and the servers of the fake one."""
     async def end() -> None:
+        if settings.runtime.name == "fake":
+            from services.runtimes.fake import end_servers
+
+            await asyncio.to_thread(end_servers, home.path / "hub")
         if settings.runtime.name == "docker":
             from services.runtimes.docker import end_everything
 

@@ -89,7 +89,8 @@ class TrivialSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub
             os.kill(self.pid, signal.SIGKILL)
             while await self.poll() is None:  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.005)
-        self.socket.unlink(missing_ok=True)
+        for path in (self.socket, self.socket.with_suffix(".pid")):
+            path.unlink(missing_ok=True)
 
     def get_state(self) -> dict[str, Any]:
         """The process, so that a restarted hub finds it."""

@@ -1,6 +1,7 @@
 """Whole benches, as small as they can be: they measure, check, and leave nothing behind."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -33,8 +34,13 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def left_behind(directory: Path) -> list[Path]:
-    return list(directory.glob("dockyard-bench-*"))
+def left_behind(directory: Path) -> list[str]:
+    """Directories, and processes that were told of one."""
+    found = [str(path) for path in directory.glob("dockyard-bench-*")]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += [word for word in process.cmdline() if word.startswith(f"{directory}/dockyard-bench-")]
+    return found
 
 
 @pytest.mark.parametrize(("words", "first"), [
