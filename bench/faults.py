@@ -132,8 +132,12 @@ def _directory(*, keep: bool, small: bool) -> Iterator[tuple[Path, bool]]:
 def _add(report: Report, name: str, outcome: "Outcome") -> None:
     report.add(f"{name}launches", "", [float(len(outcome.stories))], more=True)
     report.add(f"{name}faults", "", [float(outcome.faults.total())], more=True)
-    _quantiles(report, f"{name}take-over after a kill", outcome.takeovers)
+    _quantiles(report, f"{name}take-over after a kill", [one.after for one in outcome.takeovers])
+    _quantiles(report, f"{name}of that, somebody could take over", [one.able for one in outcome.takeovers])
     _quantiles(report, f"{name}until a launch is ready after a fault", [value for found in outcome.recoveries.values() for value in found])
+    for one in sorted(outcome.takeovers, key=lambda one: -one.after)[:3]:
+        hurt = f"; not well meanwhile: {one.hurt}" if one.hurt else ""
+        report.notes.append(f"{name}slow take-over: {one.what} after {one.after:.1f} s, possible for {one.able:.1f} s{hurt}")
     targets = defaultdict[str, list[float]](list)
     for fault, values in outcome.recoveries.items():
         targets[fault.partition(" ")[2]] += values

@@ -18,7 +18,7 @@ from tests.faults.client import Story, follow, stop, use
 from tests.faults.faults import Faults
 from tests.faults.place import Place
 from tests.faults.reality import FakeReality
-from tests.faults.watch import Watch
+from tests.faults.watch import TakeOver, Watch
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     stories: list[Story] = field(default_factory=list)
     used: int = 0  # servers that answered and were stopped
-    takeovers: list[float] = field(default_factory=list)  # seconds
+    takeovers: list[TakeOver] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # fault -> seconds until a launch was ready
     ended: Counter[str] = field(default_factory=Counter)  # parts that ended by themselves
     reasons: Counter[str] = field(default_factory=Counter)  # why sound repositories failed

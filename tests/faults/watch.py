@@ -1,14 +1,15 @@
 """Looks all the time, while things are broken, for what must never be so even for a moment, or not for long.
 
 Two runs of one image at once, seen where they run; two open builds of one image; an orphan older than two minutes; a row in
-flight that nobody works on although somebody could. It also takes the time from a kill to the next owner. Whatever it looks
-with may be broken at the moment; then it looks again.
+flight that nobody works on although somebody could. It also takes the time from a kill to the next owner, and how much of it
+somebody could have used. Whatever it looks with may be broken at the moment; then it looks again.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -41,14 +42,34 @@ _UNWANTED = """
 """
 
 
+@dataclass(frozen=True)
+class TakeOver:
+    """A row that a killed process had, until somebody else had it. In seconds."""
+
+    what: str
+    after: float
+    able: float  # of it in which somebody could have taken it: the database and what else that needs was well, and an owner too
+    hurt: str  # what was not well meanwhile
+
+
+@dataclass(frozen=True)
+class _Orphan:
+    epoch: int
+    kind: str  # of the owner
+    since: float
+    able: float
+
+
 class Watch:
     """The watch over one place."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self.found: set[str] = set()
-        self.takeovers: list[float] = []  # seconds from a kill to the next owner
-        self._orphaned: dict[tuple[str, str], tuple[int, float]] = {}
+        self.takeovers: list[TakeOver] = []
+        self._orphaned: dict[tuple[str, str], _Orphan] = {}
+        self._able_for = {"worker": 0.0, "launcher": 0.0}  # seconds of this watch in which somebody could take a row over
+        self._over: list[tuple[str, float, float]] = []  # faults that are over: of whom, from when, until when
         self._strange: dict[Thing, float] = {}
         self._images: dict[str, str] = {}
         self._repos: dict[str, str] = {}
@@ -59,22 +80,33 @@ class Watch:
     def hurting(self, name: str) -> Iterator[None]:
         """A fault is at work on this part meanwhile."""
         self._hurt[name] = self._hurt.get(name, 0) + 1
+        since = time.monotonic()
         try:
             yield
         finally:
             self._hurt[name] -= 1
             self._well[name] = time.monotonic()
+            self._over.append((name, since, self._well[name]))
 
     async def killed(self, pid: int) -> None:
         """Whatever this process owned waits for its next owner from now on. Call before the kill."""
         for table in ("launch", "build"):
             rows = await self._place.query(
-                f"SELECT id, epoch FROM {table} WHERE lease_owner LIKE :owner AND ended_at IS NULL", owner=f"%:{pid}:%")
+                f"SELECT id, epoch, lease_owner FROM {table} WHERE lease_owner LIKE :owner AND ended_at IS NULL", owner=f"%:{pid}:%")
             for row in rows:
-                self._orphaned[table, row.id] = (row.epoch, time.monotonic())
+                kind = row.lease_owner.partition("@")[0]
+                self._orphaned[table, row.id] = _Orphan(row.epoch, kind, time.monotonic(), self._able_for.get(kind, 0.0))
 
     async def run(self) -> None:
         """Look until cancelled."""
+        feeling = asyncio.create_task(self._feel_on())
+        try:
+            await self._look_on()
+        finally:
+            feeling.cancel()
+            await asyncio.gather(feeling, return_exceptions=True)
+
+    async def _look_on(self) -> None:
         things = 0.0
         while True:
             # The database and the hub are among what is broken.
@@ -87,6 +119,16 @@ class Watch:
                     things = time.monotonic()
                     async with asyncio.timeout(20):
                         self._age(await self.strange())
+            await asyncio.sleep(0.1)
+
+    async def _feel_on(self) -> None:
+        before = time.monotonic()
+        while True:
+            self._feel()
+            now = time.monotonic()
+            for kind in self._able_for:
+                self._able_for[kind] += max(0.0, min(now - before, self._able(kind)))
+            before = now
             await asyncio.sleep(0.1)
 
     def _feel(self) -> None:
@@ -102,17 +144,26 @@ class Watch:
         return time.monotonic() - max(needed, owners)
 
     async def _owners(self) -> None:
-        for (table, row), (epoch, since) in list(self._orphaned.items()):
+        for (table, row), orphan in list(self._orphaned.items()):
             rows = await self._place.query(f"SELECT epoch, lease_owner, ended_at FROM {table} WHERE id = :id", id=row)
-            if not rows or rows[0].ended_at is not None or rows[0].epoch != epoch or rows[0].lease_owner is None:
-                if rows and rows[0].epoch != epoch:
-                    self.takeovers.append(time.monotonic() - since)
+            if not rows or rows[0].ended_at is not None or rows[0].epoch != orphan.epoch or rows[0].lease_owner is None:
+                if rows and rows[0].epoch != orphan.epoch:
+                    self.takeovers.append(self._taken(f"{table} {row[:12]} of a {orphan.kind}", orphan))
                 del self._orphaned[table, row]
         for row in await self._place.query(_LATE, alone=ALONE, waiting=WAITING):
             if self._able(row.kind) > (WAITING if row.lease_owner is None else ALONE):
                 self.found.add(f"nobody works on {row.what}, whose last owner was {row.lease_owner or 'nobody'}")
         self.found |= {row.what for row in await self._place.query(_UNWANTED)}
         self.found |= {f"two open builds of {row.image}" for row in await self._place.query(_TWO)}
+
+    def _taken(self, what: str, orphan: _Orphan) -> TakeOver:
+        now, hurt = time.monotonic(), dict[str, float]()
+        for name, since, until in self._over:
+            if until > orphan.since:
+                hurt[name] = hurt.get(name, 0.0) + until - max(since, orphan.since)
+        words = [f"{name} {seconds:.1f} s" for name, seconds in hurt.items()]
+        words += [f"{name} still" for name, number in self._hurt.items() if number]
+        return TakeOver(what, now - orphan.since, self._able_for.get(orphan.kind, 0.0) - orphan.able, ", ".join(words))
 
     async def _known(self) -> tuple[Known, set[str]]:
         """What rows know, and the handles and hub users that they need now."""
