@@ -11,6 +11,7 @@
     wall        networks, and what may not be reached from them
     bases       base images that contained builds share
     images      the protocol `ImageStore`
+    layers      how much room images take
     spawning    the protocol `Spawning`
     reality     the protocol `Reality`
     closing     the end of all of it, for docker compose

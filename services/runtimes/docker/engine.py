@@ -244,10 +244,12 @@ class Engine:
             async for chunk in chunks:
                 yield chunk
 
-    async def usage(self) -> int:
-        """Bytes that the engine's images take; the client's own `df` measures volumes too, which takes minutes."""
-        found = await self._call(lambda api: api._result(api._get(api._url("/system/df"), params={"type": "image"}), True))
-        return int(found.get("LayersSize") or 0)
+    async def history(self, image: str) -> list[dict[str, Any]]:
+        """The steps that an image was made by, each with `Created`, `CreatedBy` and the `Size` of its layer; none where it is gone."""
+        try:
+            return list(await self._call(lambda api: api.history(image)))
+        except (docker.errors.NotFound, ImageVanished):
+            return []
 
     async def volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a volume unless there is one."""

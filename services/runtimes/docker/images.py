@@ -11,6 +11,7 @@ from services.registry import Reference, Registry
 from services.runtimes.base import Presence
 from services.runtimes.docker.content import configuration, platform_manifest
 from services.runtimes.docker.engine import Engine
+from services.runtimes.docker.layers import Layers
 from services.runtimes.docker.order import Recipe
 
 log = structlog.get_logger()
@@ -25,6 +26,7 @@ class RegistryImages:
 
     def __init__(self, registry: Registry, recipe: Recipe, engine: Engine | None = None) -> None:
         self._registry, self._recipe, self._engine = registry, recipe, engine
+        self._layers = Layers(engine) if engine else None
 
     async def exists(self, image: str) -> Presence:
         """Ask the registry."""
@@ -60,7 +62,7 @@ class RegistryImages:
 
     async def usage(self) -> int:
         """Bytes of all layers on the engine; a registry does not say."""
-        return await self._engine.usage() if self._engine else 0
+        return await self._layers.size() if self._layers else 0
 
     async def kept(self) -> Mapping[str, float] | None:
         """The engine's copies."""
@@ -80,6 +82,7 @@ class EngineImages:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._layers = Layers(engine)
 
     async def exists(self, image: str) -> Presence:
         """Ask the engine."""
@@ -102,7 +105,7 @@ class EngineImages:
 
     async def usage(self) -> int:
         """Bytes of all layers on the engine."""
-        return await self._engine.usage()
+        return await self._layers.size()
 
     async def kept(self) -> Mapping[str, float] | None:
         """All images with a name."""
