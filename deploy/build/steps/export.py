@@ -27,7 +27,12 @@ def export(image: str, push: bool) -> None:
     kept = image if "." in first or ":" in first or first == "localhost" else f"localhost/{image}"
     if not push:
         say.line("Writing the image for the engine.", "building")
-        subprocess.run(["buildah", "push", "--quiet", "--", kept, f"docker-archive:{OUT}/image.tar:{image}"], check=True)
+        # Every name that buildah has for it goes along, and on the engine one too many keeps the image when ours is removed.
+        named = _full(image)
+        if named != kept:
+            subprocess.run(["buildah", "tag", kept, named], check=True)
+            subprocess.run(["buildah", "rmi", kept], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["buildah", "push", "--quiet", "--", named, f"docker-archive:{OUT}/image.tar:{image}"], check=True)
         say.fact(archive=True)
         return
     say.line("Writing the image's layers.", "building")

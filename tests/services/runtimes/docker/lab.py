@@ -1,18 +1,17 @@
 """A real engine, registry and git server for the tests of this folder, and the reason where there are none."""
 
-import hashlib
 import ipaddress
 import json
-import os
+import secrets
 import shutil
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan
 from services.runtimes.docker import DockerRuntime, make
+from services.runtimes.docker.wall import chain
 from services.settings import Settings, load
 from tests.services.registry.servers import PROGRAM, RegistryServer
 
@@ -51,6 +50,19 @@ def gateway() -> str:
     """Where containers find this machine."""
     found = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
     return str(found.get("Gateway") or ipaddress.ip_network(found["Subnet"])[1])
+
+
+def names() -> str:
+    """The names of all images on the engine."""
+    return docker("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+
+def walls(image: str, *networks: str) -> list[str]:
+    """The rules of the machine's packet filter for these networks."""
+    chains = [chain(network) for network in networks]
+    words = ("--rm", "--network=host", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--entrypoint=sh", image)
+    said = docker("run", *words, "-c", "iptables-nft -S; iptables-legacy -S")
+    return [line for line in said.splitlines() if any(name in line for name in chains)]
 
 
 def settings(registry: RegistryServer | None, builder: str, **more: object) -> Settings:
@@ -100,8 +112,7 @@ class Told:
 
 def job(url: str, commit: str, image: str, **more: Any) -> BuildJob:
     """An attempt with an id of its own."""
-    key = hashlib.md5(f"{url}{commit}{image}{time.time()}{os.getpid()}".encode()).hexdigest()
-    return BuildJob(id=key, attempt=1, image=image, provider="git", repo_url=url, commit=commit, **more)
+    return BuildJob(id=secrets.token_hex(16), attempt=1, image=image, provider="git", repo_url=url, commit=commit, **more)
 
 
 async def build(runtime: DockerRuntime, work: BuildJob, *, keep: bool = False) -> Told:

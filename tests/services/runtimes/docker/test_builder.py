@@ -99,12 +99,13 @@ async def test_a_commit_that_is_gone_is_named(
     root, server = repositories
     name = f"gone-{id(runtime)}.git"
     Repo.create(root, name).commit({"a": "b"})
-    told = await lab.build(runtime, lab.job(server.url(name), "0" * 40, f"{store.host}/tests/gone:1"))
-    assert told.end is not None
-    assert "is not in the repository" in told.end.reason
-    told = await lab.build(runtime, lab.job(server.url("missing.git"), "0" * 40, f"{store.host}/tests/gone:1"))
-    assert told.end is not None
-    assert "Failed to clone" in told.end.reason
+    image = f"{store.host}/tests/gone:1"
+    gone, missing = await asyncio.gather(
+        *(lab.build(runtime, lab.job(server.url(found), "0" * 40, image)) for found in (name, "missing.git")))
+    assert gone.end is not None
+    assert "is not in the repository" in gone.end.reason
+    assert missing.end is not None
+    assert "Failed to clone" in missing.end.reason
 
 
 async def test_whoever_takes_over_follows_the_same_container_from_the_next_line(
@@ -168,8 +169,10 @@ async def test_a_stopped_build_leaves_nothing(
 
 async def test_without_a_registry_the_engines_store_serves(bench: None, repositories: tuple[Path, GitServer]) -> None:
     root, server = repositories
-    commit = Repo.create(root, "plain.git").commit({"Dockerfile": f"FROM {lab.SMALL}\nCOPY a /a\n", "a": "text"})
-    for builder in ("contained", "engine"):
+    files = {"Dockerfile": f"FROM {lab.SMALL}\nCOPY a /a\n", "a": "text", "once": secrets.token_hex(8)}
+    commit = Repo.create(root, "plain.git").commit(files)
+
+    async def built(builder: str) -> None:
         runtime = lab.runtime(None, builder)
         try:
             image = f"tests/r2d-plain-{builder}:{commit}"
@@ -178,8 +181,11 @@ async def test_without_a_registry_the_engines_store_serves(bench: None, reposito
             assert told.end is not None
             assert told.end.ok, told.text
             assert await runtime.images.exists(image) is Presence.YES
-            assert lab.docker("run", "--rm", image, "cat", "/a") == "text"
+            assert await asyncio.to_thread(lab.docker, "run", "--rm", image, "cat", "/a") == "text"
             await runtime.images.remove(image)
             assert await runtime.images.exists(image) is Presence.NO
+            assert f"r2d-plain-{builder}:{commit}" not in await asyncio.to_thread(lab.names), "another name"
         finally:
             await runtime.aclose()
+
+    await asyncio.gather(built("contained"), built("engine"))

@@ -91,6 +91,7 @@ async def test_the_machine_is_out_of_reach_unless_it_is_allowed(engine: Engine) 
         try:
             await wall.network(own)
             assert asked() == ""
+            assert lab.walls(lab.IMAGE, own)
             opened = settings(own, DOCKYARD_EGRESS_ALLOWED=f"{lab.gateway()}:{port}")
             await Wall(engine, opened.docker, opened.egress).network(own)
             assert asked() == "reached"
@@ -99,6 +100,7 @@ async def test_the_machine_is_out_of_reach_unless_it_is_allowed(engine: Engine) 
         finally:
             await wall.let_go()
     assert own not in lab.docker("network", "ls", "--format", "{{.Name}}")
+    assert lab.walls(lab.IMAGE, own) == []
     assert "dockyard-wall-" not in lab.docker("ps", "-a", "--format", "{{.Names}}")
 
 
