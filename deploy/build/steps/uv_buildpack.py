@@ -62,49 +62,55 @@ class UvBuildPack(BaseImage):  # type: ignore[misc]  # repo2docker has no types
         if not path.exists():
             return None
         content = YAML(typ="safe").load(path.read_text()) or {}
+        if not isinstance(content, dict):
+            return None  # whose words for it are conda's
         requirements, python = list[str](), ""
         for item in content.get("dependencies") or ():
             if isinstance(item, dict) and set(item) == {"pip"}:
                 requirements += [str(line) for line in item["pip"] or ()]
-            elif isinstance(item, str) and (match := re.fullmatch(r"python\s*(?:[=<>~!]=?\s*([\d.]+)(?:\.\*)?.*)?", item.strip())):
-                python = match[1] or ""
-            elif not isinstance(item, str) or not re.fullmatch(r"pip\b.*", item.strip()):
+            elif isinstance(item, str) and (version := _conda_python(item)) is not None:
+                python = version
+            elif not isinstance(item, str) or not re.fullmatch(r"pip(\s*[=<>~!\d].*)?", item.strip()):
                 return None
         return requirements, python
 
     def _from_pipfile(self) -> list[str]:
-        """Pinned requirements of a Pipfile.lock, or those of a Pipfile."""
+        """Pinned requirements of a Pipfile.lock, or those of a Pipfile; for development too, as repo2docker installs them."""
+        found: dict[str, Any] = {}
+        for kind in ("default", "develop") if self._locked() else ("packages", "dev-packages"):
+            found = (self._locked() or self._pipfile()).get(kind, {}) | found
+        return [_requirement(name, {"version": entry} if isinstance(entry, str) else entry) for name, entry in found.items()]
+
+    def _locked(self) -> dict[str, Any]:
         lock = Path(self.binder_path("Pipfile.lock"))
-        if lock.exists():
-            packages = json.loads(lock.read_text()).get("default", {})
-        elif Path(self.binder_path("Pipfile")).exists():
-            packages = tomllib.loads(Path(self.binder_path("Pipfile")).read_text()).get("packages", {})
-        else:
-            return []
-        return [_requirement(name, {"version": entry} if isinstance(entry, str) else entry) for name, entry in packages.items()]
+        return dict(json.loads(lock.read_text())) if lock.exists() else {}
+
+    def _pipfile(self) -> dict[str, Any]:
+        pipfile = Path(self.binder_path("Pipfile"))
+        return tomllib.loads(pipfile.read_text()) if pipfile.exists() else {}
 
     @lru_cache  # noqa: B019 - repo2docker's own pattern; one process builds one repository
     def _lines(self) -> tuple[str, ...]:
-        """Requirements that no requirements.txt has."""
+        """Requirements that no requirements.txt has. An environment.yml comes before a Pipfile, and that before a requirements.txt."""
         if os.path.exists(self.binder_path("environment.yml")):
             found = self._from_environment()
             return tuple(found[0]) if found else ()
-        return () if os.path.exists(self.binder_path("requirements.txt")) else tuple(self._from_pipfile())
+        return tuple(self._from_pipfile())
 
     def _file(self) -> str:
         """The requirements.txt that is installed, or ""."""
         path = str(self.binder_path("requirements.txt"))
-        return "" if os.path.exists(self.binder_path("environment.yml")) or not os.path.exists(path) else path
+        others = any(os.path.exists(self.binder_path(name)) for name in ("environment.yml", "Pipfile", "Pipfile.lock"))
+        return "" if others or not os.path.exists(path) else path
 
     @property
     def python(self) -> str:
         """The Python that is asked for, such as 3.12, or "" for the base image's."""
         found = self._from_environment()
         version = self.runtime[1] or (found[1] if found else "")
-        pipfile = Path(self.binder_path("Pipfile"))
-        if not version and pipfile.exists():
-            requires = tomllib.loads(pipfile.read_text()).get("requires", {})
-            version = requires.get("python_full_version") or requires.get("python_version") or ""
+        for requires in (self._locked().get("_meta", {}).get("requires", {}), self._pipfile().get("requires", {})):
+            full = version or requires.get("python_full_version") or requires.get("python_version") or ""
+            version = version or ".".join(full.split(".")[:2])
         version = version or self._pyproject().get("project", {}).get("requires-python", "")
         return "" if version in ("3", "*") else str(version)
 
@@ -161,10 +167,10 @@ class UvBuildPack(BaseImage):  # type: ignore[misc]  # repo2docker has no types
         if self._file():
             scripts.append(("${NB_USER}", f"{UV} -r {shlex.quote(self._file())} && rm -rf ${{HOME}}/.cache"))
         if self._lines():
-            # Through a file: a requirement is no word of a shell.
+            # Through a file: a requirement is no word of a shell. What names paths means them from where its own file is.
             words = " ".join(shlex.quote(line.replace("\n", " ")) for line in self._lines())
-            scripts.append(("${NB_USER}", f"printf '%s\\n' {words} > /tmp/named.txt && {UV} -r /tmp/named.txt && "
-                                          f"rm -rf /tmp/named.txt ${{HOME}}/.cache"))
+            file, enter = (".named.txt", f"cd {shlex.quote(self.binder_dir or '.')} && ") if self._local() else ("/tmp/named.txt", "")  # noqa: S108
+            scripts.append(("${NB_USER}", f"{enter}printf '%s\\n' {words} > {file} && {UV} -r {file} && rm -rf {file} ${{HOME}}/.cache"))
         return scripts
 
     @lru_cache  # noqa: B019
@@ -183,6 +189,19 @@ class UvBuildPack(BaseImage):  # type: ignore[misc]  # repo2docker has no types
         """Packages that do, and the repository itself."""
         scripts = [*super().get_assemble_scripts(), *(self._scripts() if self._local() else [])]
         return [*scripts, ("${NB_USER}", f"{UV} . && rm -rf ${{HOME}}/.cache")] if self._package() else scripts
+
+
+def _conda_python(item: str) -> str | None:
+    """What conda's words for Python (`python=3.11.*`, `python >=3.9`) are for uv, "" for any; None for another package.
+
+    A version is taken to its second number, as repo2docker does.
+    """
+    match = re.fullmatch(r"python(?:\s*([=<>~!].*)|\s+(\d.*))?", item.strip())
+    if match is None:
+        return None
+    words = (match[1] or match[2] or "").strip()
+    exact = re.fullmatch(r"={0,2}\s*(\d+(?:\.\d+)?)(?:\.\d+)*(?:\.\*)?(?:\s*=.*)?", words)
+    return exact[1] if exact else words.replace(" ", "")
 
 
 def _requirement(name: str, entry: dict[str, Any]) -> str:
