@@ -20,6 +20,7 @@ from traitlets import Float
 import services.settings
 from deploy.hub.binder import BinderMixin, option
 from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
+from deploy.hub.steps import Steps
 from services.errors import DockyardError
 from services.registry.credentials import find
 from services.runtimes.docker.engine import Engine
@@ -101,16 +102,10 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._steps: list[dict[str, Any]] = []
-        self._news = asyncio.Event()
+        self._steps = Steps()
         self.patience = settings().docker.server_patience
         origins = settings().front.origins
         self.cors_allow_origin = "*" if "*" in origins else (origins[0] if len(origins) == 1 else "")
-
-    def _tell(self, percent: int, message: str) -> None:
-        self._steps.append({"progress": percent, "message": message})
-        news, self._news = self._news, asyncio.Event()
-        news.set()
 
     def get_env(self) -> dict[str, str]:
         """The launch's own variables come first, so that they change none of ours."""
@@ -124,11 +119,11 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
         self._steps.clear()
         found = settings().docker
         self.extra_create_kwargs = {"labels": found.further_labels() | {SERVER: self.user.name, OURS: found.installation}}
-        self._tell(10, "Starting your server.")
+        self._steps.tell(10, "Starting your server.")
         try:
             await make_network()
             ip, port = await super().start()
-            self._tell(60, "Starting Jupyter.")
+            self._steps.tell(60, "Starting Jupyter.")
             await self._answering(ip, port)
         except NotFound as error:
             if "network" in str(error.explanation):
@@ -147,7 +142,7 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
         try:
             await self.docker("inspect_image", image)
         except NotFound:
-            self._tell(20, "Fetching the image to the machine that runs your server.")
+            self._steps.tell(20, "Fetching the image to the machine that runs your server.")
             registry = settings().registry
             known = await find(registry) if registry.url else None
             auth = {"username": known.username, "password": known.password} if known and known.username else None
@@ -174,15 +169,9 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
             return bytes(said).decode("utf-8", "replace").strip()[-1500:]
         return "(none)"
 
-    async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """What `start` does, from the beginning, for each who asks; the hub ends it with the start."""
-        shown = 0
-        while True:
-            news = self._news
-            while shown < len(self._steps):
-                yield self._steps[shown]
-                shown += 1
-            await news.wait()
+    def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What `start` does, from the beginning, for each who asks."""
+        return self._steps.follow()
 
     async def stop_object(self) -> None:
         """TERM, and KILL after two seconds: nothing in a server outlives it."""

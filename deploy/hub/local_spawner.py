@@ -20,6 +20,7 @@ from traitlets import Integer
 import services.settings
 from deploy.hub.binder import binder_environment, option
 from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
+from deploy.hub.steps import Steps
 from deploy.hub.unix_socket import OnUnixSocket, socket_url
 from services.errors import BadRequest, DockyardError, ImageVanished
 from services.runtimes.local.detached import Ended, Running
@@ -70,8 +71,7 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._steps: list[dict[str, Any]] = []
-        self._news = asyncio.Event()
+        self._steps = Steps()
         self._work: asyncio.Future[Any] | None = None
 
     def _order(self) -> Order:
@@ -86,11 +86,6 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
             {**given, **binder_environment(options), **ours}, tuple(settings().front.origins),
         )
 
-    def _tell(self, percent: int, message: str) -> None:
-        self._steps.append({"progress": percent, "message": message})
-        news, self._news = self._news, asyncio.Event()
-        news.set()
-
     async def _blocking(self, call: Callable[..., T], *args: Any) -> T:
         """Run something in a thread; a cancelled start leaves it running, and `poll` waits for it before it looks."""
         self._work = asyncio.ensure_future(asyncio.to_thread(call, *args))
@@ -103,13 +98,13 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
             order = self._order()
             self.image = order.image
             turns = turns_of(self.at_once)
-            self._tell(10, "Waiting for other servers to start first." if turns.locked() else "Starting your server.")
+            self._steps.tell(10, "Waiting for other servers to start first." if turns.locked() else "Starting your server.")
             async with turns:
                 url = socket_url(all_servers().socket(order.name))
                 self.keep(url)
-                self._tell(30, "Putting the files of the repository in their place.")
+                self._steps.tell(30, "Putting the files of the repository in their place.")
                 await self._blocking(all_servers().start, order)
-                self._tell(60, "Starting Jupyter.")
+                self._steps.tell(60, "Starting Jupyter.")
                 await self._answering()
                 return url
         except ImageVanished as error:
@@ -143,15 +138,9 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
             await self._answering()
         return str(self.server.url)
 
-    async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """What `start` does, from the beginning, for each who asks; the hub ends it with the start."""
-        shown = 0
-        while True:
-            news = self._news
-            while shown < len(self._steps):
-                yield self._steps[shown]
-                shown += 1
-            await news.wait()
+    def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What `start` does, from the beginning, for each who asks."""
+        return self._steps.follow()
 
     async def poll(self) -> int | None:
         """None while the server runs, else its exit status."""
