@@ -6,7 +6,6 @@ Afterwards the database is asked whether every launch that a client saw become `
 """
 
 import argparse
-from contextlib import ExitStack
 from urllib.parse import quote
 
 import uvloop
@@ -30,19 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", default=PATH, help="what is asked for below the server's address")
     parser.add_argument("--peer", metavar="URL", help="a BinderHub to do the same work, in the same bench")
     parser.add_argument("--hub-delay", type=float, default=0.0, help="seconds that the mock hub takes for a server")
-    parser.add_argument("--server-cpus", metavar="LIST", help="cores for what is measured")
-    parser.add_argument("--client-cpus", metavar="LIST", help="cores for the load")
+    stack.arguments(parser)
 
 
 def bench(args: argparse.Namespace) -> Report:
     """Measure."""
     report = Report("launches", machine.describe())
-    with ExitStack() as stop:
-        started = None
-        if args.url is None:
-            stack.pin(args.server_cpus)
-            started = stop.enter_context(stack.running(hub=("--delay", str(args.hub_delay))))
-        stack.pin(args.client_cpus)
+    with stack.measured(args, hub=("--delay", str(args.hub_delay))) as started:
         uvloop.run(_measure(args, report, started))
     return report
 

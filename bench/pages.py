@@ -10,7 +10,6 @@ import asyncio
 import gzip
 import re
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -41,19 +40,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--seconds", type=float, default=3.0, help="seconds of each run")
     parser.add_argument("--url", help="measure this server instead of starting one")
     parser.add_argument("--peer", metavar="URL", help="a BinderHub to be asked for the same, in the same bench")
-    parser.add_argument("--server-cpus", metavar="LIST", help="cores for what is measured")
-    parser.add_argument("--client-cpus", metavar="LIST", help="cores for the load")
+    stack.arguments(parser)
 
 
 def bench(args: argparse.Namespace) -> Report:
     """Measure."""
     report = Report("pages", machine.describe())
-    with ExitStack() as stop:
-        started = None
-        if args.url is None:
-            stack.pin(args.server_cpus)
-            started = stop.enter_context(stack.running())
-        stack.pin(args.client_cpus)
+    with stack.measured(args) as started:
         uvloop.run(_measure(args, report, started))
     return report
 

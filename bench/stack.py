@@ -5,6 +5,7 @@ What is measured is what a user gets: the embedded Postgres and Valkey, api, wor
 address are off because all load comes from this machine.
 """
 
+import argparse
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def running(settings: Mapping[str, str] | None = None, *, hub: tuple[str, ...] |
                 yield stack
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def arguments(parser: argparse.ArgumentParser, load: str = "the load") -> None:
+    """Options about where it runs, for benches that measure through `measured`."""
+    parser.add_argument("--server-cpus", metavar="LIST", help="cores for what is measured")
+    parser.add_argument("--client-cpus", metavar="LIST", help=f"cores for {load}")
+
+
+@contextmanager
+def measured(args: argparse.Namespace, *, hub: tuple[str, ...] = ()) -> Iterator[Stack | None]:
+    """A Dockyard of its own, as `running`, or None where `--url` names one that runs; each side on its own cores."""
+    with ExitStack() as stop:
+        started = None
+        if getattr(args, "url", None) is None:
+            pin(args.server_cpus)
+            started = stop.enter_context(running(hub=hub))
+        pin(args.client_cpus)
+        yield started
 
 
 def _fake_runtime(home: Path) -> None:

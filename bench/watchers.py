@@ -14,7 +14,6 @@ import json
 import resource
 import secrets
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,8 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--seconds", type=float, default=15.0, help="seconds that all of them watch")
     parser.add_argument("--via", choices=("build", "events"), default="build", help="a launch each, or one for all")
     parser.add_argument("--peer", metavar="URL", help="a BinderHub with bench/peer_config.py: which watchers get lines")
-    parser.add_argument("--server-cpus", metavar="LIST", help="cores for what is measured")
-    parser.add_argument("--client-cpus", metavar="LIST", help="cores for the watchers")
+    stack.arguments(parser, "the watchers")
 
 
 def bench(args: argparse.Namespace) -> Report:
@@ -47,10 +45,8 @@ def bench(args: argparse.Namespace) -> Report:
     runs: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     for _ in range(args.runs):
-        with ExitStack() as stop:
-            stack.pin(args.server_cpus)
-            started = stop.enter_context(stack.running())
-            stack.pin(args.client_cpus)
+        with stack.measured(args) as started:
+            assert started is not None
             _open_files()
             runs.append(uvloop.run(_measure(args, started, report)))
         if args.peer:
