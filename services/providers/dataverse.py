@@ -12,7 +12,7 @@ import escapism
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of, listed, version
+from services.providers.records import Archive, doi, doi_address, doi_display, doi_of, listed, version
 from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
@@ -27,13 +27,7 @@ class Dataverse:
     def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
         self._doi = providers.doi_url
         self._archive = Archive("Dataverse", egress, timeout=providers.timeout, trusted=(providers.doi_url,))
-        self.display: dict[str, Any] = {
-            "displayName": "Dataverse DOI",
-            "id": "dataverse",
-            "spec": {"validateRegex": r"10\.\d+\/(.)+"},
-            "repo": {"label": "Dataverse DOI", "placeholder": "example: 10.7910/DVN/TJCLKP", "urlEncode": False},
-            "ref": {"enabled": False},
-        }
+        self.display = doi_display(self.prefix, "Dataverse DOI", "10.7910/DVN/TJCLKP")
 
     def parse(self, raw: str) -> Spec:
         """A DOI, its slashes escaped or not."""

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, malformed, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of, listed
+from services.providers.records import Archive, doi, doi_address, doi_display, doi_of, listed
 from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
@@ -27,13 +27,7 @@ class Figshare:
         self._doi, self._api = providers.doi_url, providers.figshare_api.rstrip("/")
         trusted = (providers.doi_url, providers.figshare_api)
         self._archive = Archive("Figshare", egress, timeout=providers.timeout, trusted=trusted)
-        self.display: dict[str, Any] = {
-            "displayName": "FigShare DOI",
-            "id": "figshare",
-            "spec": {"validateRegex": r"10\.\d+\/(.)+"},
-            "repo": {"label": "FigShare DOI", "placeholder": "example: 10.6084/m9.figshare.9782777.v1", "urlEncode": False},
-            "ref": {"enabled": False},
-        }
+        self.display = doi_display(self.prefix, "FigShare DOI", "10.6084/m9.figshare.9782777.v1")
 
     def parse(self, raw: str) -> Spec:
         """A DOI whose last part is the number of the article, with or without `.vN` behind it."""

@@ -39,6 +39,17 @@ def doi_of(hostname: str | None, path: str) -> str:
     return found if _DOI.fullmatch(found) else ""
 
 
+def doi_display(prefix: str, label: str, example: str) -> dict[str, Any]:
+    """How a form asks for a DOI of an archive, in BinderHub's words."""
+    return {
+        "displayName": label,
+        "id": prefix,
+        "spec": {"validateRegex": r"10\.\d+\/(.)+"},
+        "repo": {"label": label, "placeholder": f"example: {example}", "urlEncode": False},
+        "ref": {"enabled": False},
+    }
+
+
 def version(text: str) -> str:
     """A record's version as the tag of an image; raises ValueError for one that cannot be a tag."""
     if not _TAG.fullmatch(text):

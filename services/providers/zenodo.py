@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from services.errors import Unresolved
 from services.providers.base import Link, Resolved, Spec
 from services.providers.grammar import checked_raw, not_resolved
-from services.providers.records import Archive, doi, doi_address, doi_of, listed, version
+from services.providers.records import Archive, doi, doi_address, doi_display, doi_of, listed, version
 from services.records import File
 from services.settings import EgressSettings, ProviderSettings
 
@@ -25,13 +25,7 @@ class Zenodo:
     def __init__(self, providers: ProviderSettings, egress: EgressSettings) -> None:
         self._doi = providers.doi_url
         self._archive = Archive("Zenodo", egress, timeout=providers.timeout, trusted=(providers.doi_url,))
-        self.display: dict[str, Any] = {
-            "displayName": "Zenodo DOI",
-            "id": "zenodo",
-            "spec": {"validateRegex": r"10\.\d+\/(.)+"},
-            "repo": {"label": "Zenodo DOI", "placeholder": "example: 10.5281/zenodo.3242074", "urlEncode": False},
-            "ref": {"enabled": False},
-        }
+        self.display = doi_display(self.prefix, "Zenodo DOI", "10.5281/zenodo.3242074")
 
     def parse(self, raw: str) -> Spec:
         """A DOI, its slashes escaped or not."""
