@@ -28,8 +28,9 @@ from api.services import ApiServices, services_of
 from api.streams import EventStream, Position
 from api.streams.position import read
 from api.streams.response import OneEvent
-from services.errors import DockyardError, NotFound, Overloaded, Paused
+from services.errors import BadRequest, DockyardError, NotFound, Overloaded, Paused
 from services.policy.bounds import Rate
+from services.usecases.read import build as read_build
 from services.usecases.read import stream_end
 
 log = structlog.get_logger()
@@ -47,11 +48,11 @@ def _accepts(accept_header: str, strict: bool) -> bool:
     return not strict and "text/html" not in kinds
 
 
-_EVENTS = re.compile(r"/api/v1/launches/([^/]+)/events")
+_EVENTS = re.compile(r"/api/v1/(launches|builds)/([^/]+)/events")
 
 
 class Door:
-    """Answers `/build/<provider>/<spec>` and the streams of launches; `app` answers everything else and keeps the services."""
+    """Answers `/build/<provider>/<spec>` and the streams of launches and builds; `app` answers everything else and keeps the services."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -63,15 +64,21 @@ class Door:
         elif scope["path"].startswith("/build/") and raw_spec(scope, "/build/")[0]:
             await self._build(scope, receive, send)
         elif scope["method"] == "GET" and (found := _EVENTS.fullmatch(scope["path"])):
-            await self._events(found[1], scope, receive, send)
+            await self._events(found[1], found[2], scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _events(self, launch: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _events(self, what: str, id_: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Errors are left to the app, whose route says the same: they are few and need no haste."""
         request = Request({**scope, "app": self.app}, receive)
+        services, last, until = services_of(request), request.headers.get("last-event-id", ""), request.query_params.get("until", "ready")
         try:
-            response = await follow(services_of(request), launch, request.headers.get("last-event-id", ""))
+            if what == "builds":
+                response = await follow_build(services, id_, last)
+            elif until in ("ready", "stopped"):
+                response = await follow(services, id_, last, whole=until == "stopped")
+            else:
+                raise BadRequest("`until` is ready or stopped.")
         except DockyardError:
             await self.app(scope, receive, send)
         else:
@@ -145,21 +152,36 @@ def _refused(error: DockyardError) -> Response:
     return OneEvent(body, {"retry-after": str(error.retry_after)})
 
 
-async def follow(services: ApiServices, launch: str, last_event_id: str) -> Response:
+def _start(last_event_id: str, id_: str) -> Position:
+    last = read(last_event_id)
+    return last[1] if last is not None and last[0] == id_ else START
+
+
+async def follow(services: ApiServices, launch: str, last_event_id: str, *, whole: bool = False) -> Response:
     """The stream of a launch from its begin, or from where a reader of it has been; 204 if there is nothing more to tell.
 
-    Raises `NotFound` and `Overloaded`.
+    It ends when the server is ready, or, if `whole`, when the server has ended. Raises `NotFound` and `Overloaded`.
     """
-    last = read(last_event_id)
-    start = last[1] if last is not None and last[0] == launch else START
-    if not services.fanout.goes_on(launch):
-        end = await stream_end(services.teller.db, checked_id(launch, "launch"))
+    start = _start(last_event_id, launch)
+    if not services.fanout.goes_on(launch, whole=whole):
+        end = await stream_end(services.teller.db, checked_id(launch, "launch"), whole=whole)
         if end is None:
             raise NotFound("There is no such launch. It may have expired; start a new one.")
         if end and start.event >= end:
             return Response(status_code=204)
     check_room(services)
-    return EventStream(services.fanout, services.fanout.begin(launch), start)
+    return EventStream(services.fanout, services.fanout.begin(launch, whole=whole), start)
+
+
+async def follow_build(services: ApiServices, build: str, last_event_id: str) -> Response:
+    """The stream of a build by itself, as `follow`: its log, then its end."""
+    start = _start(last_event_id, build)
+    if not services.fanout.goes_on(build):
+        row = await read_build(services.teller.db, checked_id(build, "build"))
+        if row["ended_at"] is not None and start.event > 0:
+            return Response(status_code=204)
+    check_room(services)
+    return EventStream(services.fanout, services.fanout.begin_build(build), start)
 
 
 async def resume(services: ApiServices, launch: str, start: Position) -> Response:

@@ -127,6 +127,7 @@ class Launch(Body):
     )
     ends_at: datetime | None = Field(default=None, description="When its ready server will be stopped unless somebody uses it.")
     ends_why: str | None = Field(default=None, description="idle, max-age or unopened.")
+    ends_soon: bool = Field(default=False, description="Whether this end has been told, as the event `ending`, because it is near.")
     attempt: int = 1
     build_only: bool = False
 

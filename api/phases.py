@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.events import Kind, StoredEvent
+from services.states import BuildState
 
 Data = Mapping[str, Any]
 
@@ -17,7 +18,7 @@ _PHASE: dict[str, str] = {
     Kind.WAITING: "waiting", Kind.RESOLVING: "waiting", Kind.NOTICE: "waiting", Kind.BUILDING: "waiting",
     Kind.FOUND: "built", Kind.BUILT: "built", Kind.LAUNCHING: "launching", Kind.PROGRESS: "launching",
     Kind.RETRYING: "launching", Kind.READY: "ready", Kind.DONE: "ready", Kind.FAILED: "failed", Kind.CANCELLED: "failed",
-    Kind.STOPPING: "launching", Kind.STOPPED: "failed",
+    Kind.ENDING: "ready", Kind.STOPPING: "launching", Kind.STOPPED: "failed",
 }
 
 
@@ -41,6 +42,7 @@ _MESSAGE: dict[str, Callable[[Data], str]] = {
     Kind.DONE: lambda data: "Done! Found built image" if data.get("found") else "Done! Image built",
     Kind.FAILED: _reason,
     Kind.CANCELLED: _reason,
+    Kind.ENDING: lambda data: str(data["message"]),
     Kind.STOPPING: lambda _: "The server is being stopped...",
     Kind.STOPPED: lambda _: "The server was stopped.",
 }
@@ -64,6 +66,8 @@ def body(event: StoredEvent, token: Callable[[str], str]) -> dict[str, Any]:
         found["reason"] = data.get("reason")
     elif kind == Kind.BUILDING:
         found["build"] = data["build"]
+    elif kind == Kind.ENDING:
+        found |= {"ends_at": data["ends_at"], "why": data["why"]}
     found["kind"], found["state"], found["at"] = kind, event.state, round(event.at, 3)
     return found
 
@@ -71,6 +75,13 @@ def body(event: StoredEvent, token: Callable[[str], str]) -> dict[str, Any]:
 def encode(event: StoredEvent, line: int, token: Callable[[str], str]) -> bytes:
     """One event as it goes over the wire; `line` is the number of the last log line before it."""
     return f"id: {event.launch}.{event.seq}.{line}\ndata: {json.dumps(body(event, token))}\n\n".encode()
+
+
+def encode_end(event: StoredEvent, line: int) -> bytes:
+    """The end of a build as it goes over the wire of the build's own stream."""
+    phase = event.state if event.state != BuildState.CANCELLED else "failed"
+    said = {"phase": phase, "message": "", "state": event.state, "reason": event.data["reason"]}
+    return f"id: {event.launch}.{event.seq}.{line}\ndata: {json.dumps(said)}\n\n".encode()
 
 
 def refusal(status: int | None, message: str, **more: Any) -> bytes:

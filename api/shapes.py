@@ -53,7 +53,7 @@ def held_launch(view: LaunchView, secret: Secret, its_build: Build | None, left:
     if row["state"] == "ready":
         more = {"url": row["url"], "token": secret.server_token(server_id(row["id"], row["attempt"]))}
         if view.ends is not None:
-            more |= {"ends_at": view.ends[0], "ends_why": view.ends[1]}
+            more |= {"ends_at": view.ends.at, "ends_why": view.ends.why, "ends_soon": view.ends.told}
     if left is not None:
         more |= {
             "estimate_seconds": round(left.usual, 1), "estimate_low": round(left.low, 1), "estimate_high": round(left.high, 1)}

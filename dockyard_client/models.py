@@ -61,6 +61,7 @@ class Launch:
     steps: Mapping[str, float] = field(default_factory=dict)  # resolve, build, push, launch -> seconds; what was not needed is not there
     ends_at: datetime | None = None  # when its server will be stopped unless somebody uses it
     ends_why: str | None = None  # idle, max-age or unopened
+    ends_soon: bool = False  # whether this end is near and has been told, as the event `ending`
     attempt: int = 1
     build_only: bool = False
 

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.errors import DockyardError, RateLimited, Unreachable
 from services.events import StoredEvent
 from services.events.log import LogWriter
-from services.lifecycle import Lease, Move, Teller, room
-from services.lifecycle.builds import Finish, finish, give_up, mark, retry, wait_for_environment
+from services.lifecycle import Lease, Teller, room
+from services.lifecycle.builds import Finish, Finished, finish, give_up, mark, retry, wait_for_environment
 from services.lifecycle.moves import move_launches
 from services.policy import Policy
 from services.providers.base import Provider, Records
@@ -203,16 +203,17 @@ class Building:
         await self._close(lease, Finish(BuildState.FAILED, reason, exit_.facts))
 
     async def _close(self, lease: Lease, end: Finish) -> None:
-        claimed, made = lease.claimed, list[Move]()
+        claimed = lease.claimed
 
-        async def work(conn: AsyncConnection) -> dict[str, list[StoredEvent]]:
-            made[:] = await finish(conn, claimed.id, claimed.epoch, end)
-            return await move_launches(conn, made)
+        async def work(conn: AsyncConnection) -> tuple[Finished, dict[str, list[StoredEvent]]]:
+            made = await finish(conn, claimed.id, claimed.epoch, end)
+            return made, await move_launches(conn, made.moves)
 
-        moved = await self._teller.db.run(work)
+        made, moved = await self._teller.db.run(work)
         lease.released = True
-        self._teller.told(made, moved)
-        log.info(f"build_{end.state}", waiters=len(made), reason=(end.reason or {}).get("message", ""))
+        self._teller.told(made.moves, moved)
+        self._teller.wake.publish([made.news])
+        log.info(f"build_{end.state}", waiters=len(made.moves), reason=(end.reason or {}).get("message", ""))
 
 
 async def _to_its_end(starting: Coroutine[Any, Any, None]) -> None:

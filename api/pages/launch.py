@@ -18,6 +18,7 @@ from api.bodies import Launch
 from api.build_tokens import origin_of
 from api.held import checked_id, held
 from api.layouts import layout_of
+from api.lines import Matter, matter
 from api.pages.render import page, part
 from api.pages.story import Story, tell
 from api.paths import raw_spec
@@ -116,14 +117,15 @@ def _asked(services: ApiServices, request: Request) -> dict[str, str]:
     return query(layout.subdir, layout.environment_link)
 
 
-def _status(request: Request, launch: Launch) -> tuple[Story, dict[str, Any]]:
+async def _status(request: Request, launch: Launch) -> tuple[Story, dict[str, Any]]:
     """What the status part is rendered from."""
     services = services_of(request)
     story = tell(launch, pushes=_pushes(services.settings))
     frame = _frame(request, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
+    lines = await matter(services.teller.db, launch.build) if launch.state == "failed" and launch.build else Matter()
     return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
-                   "origin": _origin(launch), **frame}
+                   "origin": _origin(launch), "matter": lines, **frame}
 
 
 @router.get("/launches/{launch_id}")
@@ -131,7 +133,7 @@ async def launched(request: Request, launch_id: str) -> Response:
     """The page of a launch that exists, or existed."""
     services = services_of(request)
     launch = await held(services, launch_id)
-    story, context = _status(request, launch)
+    story, context = await _status(request, launch)
     return page(
         request, "launch.html", icon=story.icon, config=_script(
             services, id=launch.id, provider=launch.provider, spec=launch.spec, urlpath=launch.urlpath, start=False,
@@ -154,7 +156,7 @@ def _origin(launch: Launch) -> str:
 async def status(request: Request, launch_id: str) -> Response:
     """The part of the page that changes, for its script."""
     services = services_of(request)
-    _, context = _status(request, await held(services, launch_id))
+    _, context = await _status(request, await held(services, launch_id))
     return part(request, "status.html", **context)
 
 

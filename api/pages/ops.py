@@ -17,10 +17,10 @@ from markupsafe import Markup
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from api.admin import is_admin, is_token, need_admin, sign_in, sign_out
+from api.lines import plain
 from api.ops import curves, times
 from api.ops.act import Act
 from api.ops.acts import ACTS, act_of, needs
-from api.ops.lines import plain
 from api.ops.picture import Picture, Pictures
 from api.ops.verdict import judge, size
 from api.pages.render import page, templates

@@ -6,6 +6,7 @@ one tell the same. Pure: a `Launch` body in, a `Story` out. Durations that still
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from api.addresses import what_opens
 from api.bodies import Launch
@@ -52,8 +53,25 @@ class Story:
     then: str = ""
     steps: tuple[Step, ...] = ()
     estimate: tuple[float, float] | None = None  # seconds: probably more than the one and less than the other
-    queued: bool = False  # it waits for its turn: the page asks again now and then
+    asks: int = 0  # seconds after which the page asks again, where no event may tell what changes; 0: never
     can: frozenset[str] = field(default_factory=frozenset)  # cancel, stop, retry, rebuild, open
+    end: "End | None" = None  # of the server that is ready
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a server will be stopped. The page's script counts `left` down, and says the time of day where it is `soon`."""
+
+    at: str  # ISO 8601
+    left: float  # seconds, 0 or more
+    soon: bool  # a warning
+    why: str
+    then: str  # what can be done
+
+    @property
+    def time(self) -> str:
+        """The time as text."""
+        return remaining(self.left)
 
 
 def duration(seconds: float) -> str:
@@ -69,6 +87,12 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def remaining(seconds: float) -> str:
+    """The time to an end, which nobody knows to the second. The page's script says it too."""
+    minutes = round(seconds / 60)
+    return "less than a minute" if minutes < 1 else "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def about(low: float, high: float) -> str:
@@ -127,10 +151,36 @@ STOPPED = {
 }
 
 
-def tell(launch: Launch, *, pushes: bool = True) -> Story:
+_ENDS = {  # why, before it is near; why, when it is; what can be done
+    "idle": (" unless somebody uses it", ", because nobody uses it", "Open {} to keep it."),
+    "unopened": (" unless somebody opens it", ", because nobody has opened it", "Open {} to keep it."),
+    "max-age": (": its time is over then", ", because its time is over", "It cannot be kept longer. Download what you need."),
+}
+_NEAR = 3600.0  # seconds; what is farther away is not worth a word
+
+
+def _end(launch: Launch, now: datetime) -> End | None:
+    if launch.state != "ready" or launch.target != "ready" or launch.ends_at is None or launch.ends_why not in _ENDS:
+        return None
+    left = max(0.0, (launch.ends_at - now).total_seconds())
+    if left >= _NEAR:
+        return None
+    unless, because, then = _ENDS[launch.ends_why]
+    at = launch.ends_at.astimezone(UTC).isoformat(timespec="seconds")
+    soon = launch.ends_soon
+    return End(at, round(left, 1), soon, because if soon else unless, then.format(what_opens(launch.urlpath)) if soon else "")
+
+
+def _asks(launch: Launch, end: End | None) -> int:
+    if launch.state in ("waiting", "stopping") or launch.build_state == "queued":
+        return 4
+    return 0 if end is None else 10 if end.soon else 30
+
+
+def tell(launch: Launch, *, pushes: bool = True, now: datetime | None = None) -> Story:
     """The story so far; `pushes` as in `steps_of`."""
     name = launch.repo or launch.spec
-    now, about_, then = _now(launch)
+    line, about_, then = _now(launch)
     state = launch.state
     word, icon, sign = {
         "ready": ("Ready", "icon_ready.svg", "done"), "done": ("Built", "icon_ready.svg", "done"),
@@ -139,11 +189,14 @@ def tell(launch: Launch, *, pushes: bool = True) -> Story:
         "building": ("Building", "icon_building.svg", "current"),
         "launching": ("Starting", "icon_building.svg", "current"),
     }.get(state, ("Waiting", "icon_building.svg", "wait" if state == "waiting" else "current"))
+    end = _end(launch, now or datetime.now(UTC))
     if state in OPEN and launch.target != "ready":
-        now, about_, then = "Cancelling.", "", ""
+        line, about_, then = "Cancelling.", "", ""
+    elif end is not None and end.soon:
+        word, icon, line = "Ending soon", "icon_ending.svg", "Your server is running."
     return Story(
-        state, f"{word} · {name}", icon, sign, now, about_, then, steps_of(launch, pushes), _band(launch),
-        state in ("waiting", "stopping") or launch.build_state == "queued", _can(launch),
+        state, f"{word} · {name}", icon, sign, line, about_, then, steps_of(launch, pushes), _band(launch), _asks(launch, end),
+        _can(launch), end,
     )
 
 

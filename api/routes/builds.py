@@ -1,5 +1,6 @@
 """`/api/v1/builds`: builds and their logs, which stay readable after the build, also after a failed one."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,13 +9,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from api import shapes
-from api.admin import is_reader, need_admin, need_reader
-from api.binder import check_room
+from api.admin import need_admin, need_reader
+from api.binder import follow_build
 from api.bodies import PLAIN, Build, Page, Problem
 from api.held import checked_id
-from api.routes.build_events import BuildStream, text_of
+from api.listing import Cursor, Limit, listing
 from api.services import ApiServices, services_of
-from api.streams.position import read as read_position
 from services.models import Build as BuildRow
 from services.usecases import read
 from services.usecases.change import end_build
@@ -29,23 +29,11 @@ async def builds(
     request: Request,
     state: Annotated[str | None, Query(max_length=20, pattern=PLAIN)] = None,
     image: Annotated[str | None, Query(max_length=400, pattern=PLAIN)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Build]:
     """All builds, newest first; needs the admin token, or, for one part with ids that are good for nothing else, the read token."""
-    services = services_of(request)
-    where = {key: value for key, value in (("state", state), ("image", image)) if value}
-    rows = await read.page(
-        services.teller.db, BuildRow.__table__, where=where, most=limit + 1,
-        before=shapes.read_cursor(cursor) if cursor else None,
-    )
-    items = [shapes.build(row) for row in rows[:limit]]
-    if is_reader(request):
-        return Page(items=shapes.unkeyed(items, services.secret))
-    return Page(
-        items=items,
-        next=shapes.cursor(rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
-    )
+    return await listing(request, BuildRow.__table__, shapes.build, limit, cursor, state=state, image=image)
 
 
 @router.get("/{build_id}", summary="Look at a build")
@@ -64,11 +52,16 @@ async def log(request: Request, build_id: str) -> Response:
     return StreamingResponse(_text(services, build_id), media_type="text/plain; charset=utf-8", headers=headers)
 
 
+def _text_of(body: str) -> bytes:
+    """The text of stored lines: one JSON object a line in, the messages as they came out."""
+    return "".join(str(json.loads(line).get("message", "")) for line in body.split("\n") if line).encode()
+
+
 async def _text(services: ApiServices, build_id: str) -> AsyncIterator[bytes]:
     line = 0
     while chunks := await read.log_text(services.teller.db, build_id, line):
         for _, last, body in chunks:
-            yield text_of(body)
+            yield _text_of(body)
             line = last
 
 
@@ -80,15 +73,8 @@ async def events(
     request: Request, build_id: str,
     last_event_id: Annotated[str, Header(max_length=100, description="Where to go on.")] = "",
 ) -> Response:
-    """Its log from the first line, live, and its end, as server-sent events."""
-    services = services_of(request)
-    row = await read.build(services.teller.db, checked_id(build_id, "build"))
-    last = read_position(last_event_id)
-    mine = last[1] if last is not None and last[0] == build_id else None
-    if row["ended_at"] is not None and mine is not None and mine.event > 0:
-        return Response(status_code=204)
-    check_room(services)
-    return BuildStream(services.fanout, services.teller.db, build_id, mine.line if mine else 0)
+    """Its log from the first line, live, and its end, as server-sent events. `id` is `<build>.<0, or 1 for the end>.<line>`."""
+    return await follow_build(services_of(request), build_id, last_event_id)
 
 
 @router.delete("/{build_id}", status_code=202, summary="Cancel a build", dependencies=[Depends(need_admin)])

@@ -1,22 +1,22 @@
 """`/api/v1/launches`: ask for a launch, look at it, follow it, end it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import shapes
 from api.accept import Asked, accept, parse, shows_token
-from api.admin import is_reader, need_reader
+from api.admin import need_reader
 from api.binder import follow
 from api.bodies import PLAIN, Launch, NewLaunch, Page, Problem
 from api.held import checked_id, held
 from api.layouts import layout_of
+from api.listing import Cursor, Limit, listing
 from api.reading import link_of_text
 from api.services import services_of
 from services.errors import BadRequest
 from services.models import Launch as LaunchRow
 from services.settings import FrontSettings
-from services.usecases import read
 from services.usecases.change import end_launch
 
 router = APIRouter(prefix="/api/v1/launches", tags=["launches"], responses={
@@ -72,26 +72,14 @@ async def launches(
     state: Annotated[str | None, Query(max_length=20, pattern=PLAIN)] = None,
     provider: Annotated[str | None, Query(max_length=40, pattern=PLAIN)] = None,
     repo: Annotated[str | None, Query(max_length=400, pattern=PLAIN, description="The repository's name, exactly.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Launch]:
     """Everybody's launches, newest first; needs the admin token. Tokens of servers are not shown.
 
     The read token is shown one part, with ids that are good for nothing else.
     """
-    services = services_of(request)
-    where = {key: value for key, value in (("state", state), ("provider", provider), ("repo", repo)) if value}
-    rows = await read.page(
-        services.teller.db, LaunchRow.__table__, where=where, most=limit + 1,
-        before=shapes.read_cursor(cursor) if cursor else None,
-    )
-    items = [shapes.launch(row) for row in rows[:limit]]
-    if is_reader(request):
-        return Page(items=shapes.unkeyed(items, services.secret))
-    return Page(
-        items=items,
-        next=shapes.cursor(rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
-    )
+    return await listing(request, LaunchRow.__table__, shapes.launch, limit, cursor, state=state, provider=provider, repo=repo)
 
 
 @router.get("/{launch_id}", summary="Look at a launch")
@@ -118,10 +106,13 @@ async def end(request: Request, launch_id: str) -> Launch:
 async def events(
     request: Request, launch_id: str,
     last_event_id: Annotated[str, Header(max_length=100, description="Where to go on.")] = "",
+    until: Annotated[Literal["ready", "stopped"], Query(
+        description="What ends it: a server that is ready, or (`stopped`) the end of the server, which an event `ending` tells before.")
+    ] = "ready",
 ) -> Response:
     """Its states and its build's log from the first line, live, as server-sent events.
 
     The `id` of an event is `<launch>.<event>.<line>`; a reader who names the last one it has seen misses
     nothing.
     """
-    return await follow(services_of(request), launch_id, last_event_id)
+    return await follow(services_of(request), launch_id, last_event_id, whole=until == "stopped")

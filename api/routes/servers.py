@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from api import shapes
-from api.admin import is_reader, may_open, need_reader
+from api.admin import may_open, need_reader
 from api.bodies import PLAIN, Page, Problem, Server, Stats
 from api.held import checked_id
+from api.listing import Cursor, Limit, listing
 from api.services import services_of
 from services.errors import NotFound, Refused
 from services.models import Server as ServerRow
@@ -21,22 +22,11 @@ router = APIRouter(prefix="/api/v1", tags=["servers"])
 async def servers(
     request: Request,
     state: Annotated[str, Query(max_length=20, pattern=PLAIN, description="starting, running, stopping or stopped.")] = "running",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the part before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Server]:
     """User servers, newest first; needs the admin token, or, for one part with ids that are good for nothing else, the read token."""
-    services = services_of(request)
-    rows = await read.page(
-        services.teller.db, ServerRow.__table__, where={"state": state}, most=limit + 1, order="started_at",
-        before=shapes.read_cursor(cursor) if cursor else None,
-    )
-    items = [shapes.server(row) for row in rows[:limit]]
-    if is_reader(request):
-        return Page(items=shapes.unkeyed(items, services.secret))
-    return Page(
-        items=items,
-        next=shapes.cursor(rows[limit - 1]["started_at"], rows[limit - 1]["id"]) if len(rows) > limit else None,
-    )
+    return await listing(request, ServerRow.__table__, shapes.server, limit, cursor, order="started_at", state=state)
 
 
 @router.delete("/servers/{server_id}", status_code=202, summary="Stop a server", responses={

@@ -10,11 +10,7 @@
     log.follow();
     const response = await fetch(`${base}api/v1/builds/${build.id}/log`);
     log.write(response.ok ? await response.text() : "The log cannot be read.\n");
-    if (build.failed) log.whenQuiet(() => {
-      at("matter")?.replaceChildren(Object.assign(document.createElement("pre"), {
-        className: "matter", textContent: log.matter().join("\n"), tabIndex: 0, ariaLabel: "The lines that matter",
-      }));
-    });
+    if ("found" in (at("matter")?.dataset ?? {})) log.whenQuiet(() => log.mark(at("matter").textContent.split("\n")));
     return;
   }
   const stream = new EventSource(`${base}api/v1/builds/${build.id}/events`);

@@ -11,10 +11,13 @@
   let view = null; // the log, once opened
   let clock = 0; // performance.now() when the status was fetched
   let news = 0; // only the newest status counts
+  let asked = 0; // performance.now() when it was last asked for
+  let went = false; // whether this page has gone to the server
   let seen = [0, 0]; // number of the last event and of the last line of the log
 
   const state = () => at("status").dataset.state;
-  const ended = () => ["ready", "done", "failed", "cancelled", "stopped"].includes(state());
+  const OVER = new Set(["done", "failed", "cancelled", "stopped"]);
+  const over = () => OVER.has(state());
   function say(text) { if (at("live").textContent !== text) at("live").textContent = text; }
 
   function tell(text, after = "") { // what the page itself has to say: no connection, refused
@@ -38,25 +41,33 @@
     if (status.dataset.icon) at("icon").href = status.dataset.icon;
     if (status.dataset.build) at("log").hidden = false;
     if (status.dataset.origin) at("origin").href = status.dataset.origin;
+    const back = state() === "ready" && opened(); // who comes back wants to stay here, and is told when the server will end
+    if (back) at("now").textContent = "Your server is running.";
+    if (at("at")) at("at").textContent = `at ${new Date(at("at").dateTime).toLocaleTimeString([], { timeStyle: "short" })}`;
     const said = at("now") ?? status.querySelector(".why");
-    say([said, said?.parentNode.querySelector(".then, .hint")].map((part) => part?.textContent ?? "").join(" ").trim());
+    const parts = [said, said?.parentNode.querySelector(".then, .hint"), ...status.querySelectorAll(".ending .why, .ending .then")];
+    say(parts.map((part) => part?.textContent ?? "").join(" ").trim());
     if (state() === "failed") failed();
-    if (state() === "ready") ready();
+    if (state() === "ready" && !back) go();
     place();
     tick();
   }
 
   async function refresh() {
     const mine = ++news;
+    asked = performance.now();
     try {
       const response = await fetch(`${base}launches/${id}/status`, { headers: { accept: "text/html" } });
       if (!response.ok) throw new Error(response.statusText);
       const text = await response.text();
       if (mine !== news) return;
       const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("status");
-      const focused = document.activeElement?.dataset.do;
+      const held = at("status").contains(document.activeElement) ? document.activeElement : null;
       at("status").replaceWith(document.adoptNode(fresh));
-      if (focused) (document.querySelector(`[data-do="${focused}"]`) ?? document.querySelector("[data-do], #open") ?? at("main")).focus();
+      if (held) {
+        const same = held.dataset.do ? `[data-do="${held.dataset.do}"]` : held.id ? `#${held.id}` : held.className ? `.${held.className}` : "a";
+        (fresh.querySelector(same) ?? fresh.querySelector("[data-do], #open") ?? at("main")).focus();
+      }
       follow();
     } catch {
       if (mine === news) setTimeout(refresh, 2000);
@@ -64,11 +75,16 @@
   }
 
   function tick() { // durations count on; the band shows how much time has gone, and when the end is expected
+    if (at("left")) {
+      const left = Math.max(0, Number(at("left").dataset.left) - (performance.now() - clock) / 1000);
+      const minutes = Math.round(left / 60);
+      at("left").textContent = "exact" in at("left").dataset ? duration(left) :
+        minutes < 1 ? "less than a minute" : minutes === 1 ? "1 minute" : `${minutes} minutes`;
+    }
     const time = document.querySelector("time[data-since]");
     if (!time) return;
     const spent = Number(time.dataset.since) + (performance.now() - clock) / 1000;
-    const shown = Math.floor(spent);
-    time.textContent = shown < 60 ? `${shown} s` : `${Math.floor(shown / 60)} min ${String(shown % 60).padStart(2, "0")} s`;
+    time.textContent = duration(spent);
     const band = document.querySelector(".band");
     if (!band) return;
     const [low, high, gone] = [Number(band.dataset.low), Number(band.dataset.high), spent - Number(time.dataset.since)];
@@ -79,6 +95,11 @@
     const expected = band.querySelector("b").style;
     expected.left = `${100 * (spent - gone + low) / whole}%`;
     expected.right = `${100 / 11}%`;
+  }
+
+  function duration(seconds) {
+    const shown = Math.floor(seconds);
+    return shown < 60 ? `${shown} s` : `${Math.floor(shown / 60)} min ${String(shown % 60).padStart(2, "0")} s`;
   }
 
   function about(low, high) { // as `about` of api/pages/story.py says it
@@ -92,15 +113,16 @@
 
   // --- ends -----------------------------------------------------------------------------------------------------
 
-  function ready() {
-    const link = at("open");
-    const key = `opened ${id}`;
-    if (!link) return;
-    try {
-      if (sessionStorage.getItem(key)) { tell("Your server is running."); return; } // who comes back wants to stay here
-      sessionStorage.setItem(key, "1");
-    } catch { /* no storage in this browser: then it is opened each time */ }
-    location.assign(link.href);
+  const keyOfOpened = () => `opened ${id}`;
+  function opened() {
+    try { return went || sessionStorage.getItem(keyOfOpened()) !== null; } catch { return went; } // no storage: known to this page alone
+  }
+
+  function go() {
+    if (!at("open")) return;
+    went = true;
+    try { sessionStorage.setItem(keyOfOpened(), "1"); } catch { /* as above */ }
+    location.assign(at("open").href);
   }
 
   async function failed() {
@@ -108,11 +130,7 @@
     at("log").open = true;
     const log = await open();
     log.whenQuiet(() => {
-      const found = log.matter();
-      if (!found.length || !at("matter")) return;
-      at("matter").replaceChildren(Object.assign(document.createElement("pre"), {
-        className: "matter", textContent: found.join("\n"), tabIndex: 0, ariaLabel: "The lines that matter",
-      }));
+      if ("found" in (at("matter")?.dataset ?? {})) log.mark(at("matter").textContent.split("\n"));
     });
   }
 
@@ -149,7 +167,7 @@
   let phase = ""; // of the log
   function listen() {
     stream?.close();
-    stream = new EventSource(`${base}api/v1/launches/${id}/events`);
+    stream = new EventSource(`${base}api/v1/launches/${id}/events?until=stopped`);
     let cut = 0;
     stream.onopen = () => { if (cut) { clearTimeout(cut); cut = 0; refresh(); } };
     stream.onmessage = ({ data, lastEventId }) => {
@@ -161,7 +179,7 @@
         if (state() === "launching" && at("detail")) at("detail").textContent = event.message.trim();
       } else if (event.state) {
         soon ||= setTimeout(() => { soon = 0; refresh(); }, 15); // events of one moment come together
-        if (["ready", "done", "failed", "cancelled", "stopped"].includes(event.state)) stream.close();
+        if (OVER.has(event.state)) stream.close();
       } else if (LOG_PHASES.has(event.phase)) {
         at("log").hidden = false;
         if (view) view.write(event.message ?? ""); else lines.push(event.message ?? "");
@@ -170,8 +188,9 @@
       }
     };
     stream.onerror = () => {
-      if (ended()) { stream.close(); return; }
-      cut ||= setTimeout(() => tell("The connection dropped. The launch goes on; reconnecting…"), 1500);
+      if (over()) { stream.close(); return; }
+      const what = state() === "ready" ? "Your server" : "The launch";
+      cut ||= setTimeout(() => tell(`The connection dropped. ${what} goes on; reconnecting…`), 1500);
       if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 3000); // refused for now, not only cut
     };
   }
@@ -206,7 +225,7 @@
       answered(wish);
       id = answer.id;
       history.replaceState(null, "", `${base}launches/${id}`);
-      seen = [0, 0]; lines = []; opening = null; view?.clear(); view = null;
+      went = false; seen = [0, 0]; lines = []; opening = null; view?.clear(); view = null;
       at("log").open = false; at("log").hidden = true;
       await refresh();
       listen();
@@ -240,12 +259,23 @@
     }
   });
 
-  setInterval(tick, 1000);
-  setInterval(() => { if (id && "poll" in at("status").dataset && !document.hidden) refresh(); }, 4000);
-  document.addEventListener("visibilitychange", () => { if (id && !document.hidden && !ended()) refresh(); });
+  // A server that is ready lives for hours: its page holds a connection only while it is looked at, for a browser has few.
+  function wake() {
+    if (!id || over()) return;
+    if (document.hidden) { if (state() === "ready") stream?.close(); return; }
+    refresh();
+    if (!stream || stream.readyState === EventSource.CLOSED) listen();
+  }
+  setInterval(() => {
+    tick();
+    const wait = document.hidden ? (state() === "ready" ? 50 : 0) : Number(at("status").dataset.poll ?? 0);
+    if (id && wait && performance.now() - asked >= wait * 1000) refresh();
+  }, 1000);
+  document.addEventListener("visibilitychange", wake);
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) wake(); });
   if (id) {
     follow();
-    if (!ended() || at("status").dataset.build) listen(); // the log of an ended one is told from its first line
+    if (!over() || at("status").dataset.build) listen(); // the log of an ended one is told from its first line
   } else if (given.start) {
     if (document.prerendering) document.addEventListener("prerenderingchange", () => start(), { once: true }); else start();
   }

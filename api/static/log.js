@@ -2,7 +2,6 @@
 // logs use colours (SGR) and carriage returns, nothing else; other control sequences are dropped.
 const TOKENS = /\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]?|\r|\x08|[^\x1b\r\x08]+/g;
 const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f]/g;
-const BAD = /^\s*(?:error|fatal|exception)\b|\b(?:ERROR|FATAL|Error|error|fatal)\b\s*[:!]|Traceback \(most recent|No matching distribution|Could not find a version|not found\b|No such file|Permission denied|exit(?:ed)? (?:with )?(?:code|status)|Killed\b/;
 const PART = 500; // lines that the browser lays out together, or not at all while out of sight
 const MOST = 20000; // lines kept on the page; the whole log is one click away
 const FRAME = 1500; // lines written between two frames
@@ -253,13 +252,13 @@ export class Log {
     this.tally();
   }
 
-  /** The lines that say what went wrong, as far as one can tell, marked in the log; otherwise its last ones. */
-  matter() {
-    const from = Math.max(0, this.plain.length - 400);
-    const found = [];
-    for (let at = this.plain.length - 1; at >= from && found.length < 8; at--) if (BAD.test(this.plain[at])) found.unshift(at);
-    for (const at of found) this.lines.querySelector(`#L${at + 1}`)?.classList.add("is-bad");
-    if (found.length) return found.map((at) => this.plain[at].trim());
-    return this.plain.filter((line) => line.trim()).slice(-6);
+  /** Mark the lines that begin so, from the last one on: those that say what went wrong. */
+  mark(texts) {
+    const wanted = texts.map((text) => text.trim()).filter(Boolean);
+    for (let at = this.plain.length - 1; at >= 0 && wanted.length; at--) {
+      if (!this.plain[at].trim().startsWith(wanted.at(-1))) continue;
+      wanted.pop();
+      this.lines.querySelector(`#L${at + 1}`)?.classList.add("is-bad");
+    }
   }
 }

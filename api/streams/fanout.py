@@ -2,8 +2,8 @@
 
 One task listens for wake-ups; they carry the events, so that the common case needs no query. A second one looks at
 the rows of everything that is watched, every few seconds while wake-ups come and every second while they do not,
-since wake-ups may be lost. Log lines are read once per wake-up of a build and encoded once. The broadcast yields
-every few hundred watchers, so that requests are served in between. """
+since wake-ups may be lost. Log lines are read once per wake-up of a build and encoded once. What is told of a build alone goes
+the same way. The broadcast yields every few hundred watchers, so that requests are served in between. """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -12,13 +12,14 @@ from typing import Any
 import structlog
 
 from api.streams.feed import Feed, Log
+from api.streams.feeds import Feeds
 from api.streams.position import Position
+from api.streams.reader import Reader
 from api.streams.replay import history
-from api.streams.rows import chunks_after, events_after
 from api.streams.watcher import Watcher
 from services.db import Database
 from services.errors import DockyardError
-from services.events import StoredEvent, WakeListener
+from services.events import ENDS_STREAM, StoredEvent, WakeListener
 from services.queue import Redis
 from services.tasks import end
 
@@ -27,7 +28,6 @@ _YIELD = 200  # watchers written to before other tasks run
 _KEEPALIVE = 20.0  # seconds; clients and proxies give up after 30 or more
 _POLL = 1.0
 _PAUSE, _TRIES = 0.05, 100  # seconds, and how often, that a returning watcher waits for its feed
-_CHUNKS = 64  # read at a time: 16 MB of hostile logs
 _POLLS_WITH_WAKE = 5  # with wake-ups, every fifth poll looks at the rows
 
 
@@ -37,13 +37,10 @@ class Fanout:
     def __init__(self, db: Database, redis: Redis, token: Callable[[str], str], hold: float) -> None:
         self._db = db
         self._redis = redis
-        self._token = token
         self._hold = hold
-        self._feeds: dict[str, Feed] = {}
-        self._logs: dict[str, Log] = {}
+        self._feeds = Feeds(token)
+        self._reader = Reader(db, self._feeds, self._broadcast)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading: asyncio.Task[None] | None = None
-        self._unread: set[str] = set()
         self.watchers = 0
 
     def start(self) -> None:
@@ -70,48 +67,51 @@ class Fanout:
     async def aclose(self) -> None:
         """Stop; open streams stay where they are and are resumed elsewhere."""
         await end(*self._tasks)
+        await self._reader.aclose()
 
     def feeds(self) -> list[Feed]:
-        """All launches that are watched here."""
-        return list(self._feeds.values())
+        """All launches and builds that are watched here."""
+        return self._feeds.all()
 
     # -- watchers --------------------------------------------------------------------------------------------
 
-    def begin(self, launch: str, known: Iterable[StoredEvent] = ()) -> Feed:
-        """The feed of a launch. Whoever creates a launch calls this before, so that no news of it is missed."""
-        feed = self._feeds.get(launch)
-        if feed is None:
-            feed = self._feeds[launch] = Feed(launch, self._token)
+    def begin(self, launch: str, known: Iterable[StoredEvent] = (), *, whole: bool = False) -> Feed:
+        """The feed of a launch, until its server is ready or (`whole`) has ended.
+
+        Whoever creates a launch calls this before, so that no news of it is missed.
+        """
+        feed = self._feeds.begin(launch, whole=whole)
         for event in known:
             feed.offer(event)
         return feed
 
+    def begin_build(self, build: str) -> Feed:
+        """The feed of a build by itself: its log, then its end."""
+        feed = self._feeds.begin_build(build)
+        if feed.log is None and not feed.ended:
+            feed.log = self._join(feed, build)
+        return feed
+
     def forget(self, feed: Feed) -> None:
         """Nobody watches this feed (any more)."""
-        if feed.live or feed.behind:
-            return
-        if self._feeds.get(feed.launch) is feed:
-            del self._feeds[feed.launch]
-        found = feed.log
-        feed.leave()
-        self._release(found)
+        self._feeds.forget(feed)
 
-    def _release(self, found: Log | None) -> None:
-        """Let go of a log that nobody follows any more."""
-        if found is not None and not found.feeds and self._logs.get(found.build) is found:
-            del self._logs[found.build]
+    def current(self, feed: Feed) -> Feed:
+        """This feed, or another of the same if it has been forgotten since it was begun: whoever had watched it was gone."""
+        if feed in self._feeds.of(feed.launch):
+            return feed
+        return self.begin_build(feed.launch) if feed.of_build else self.begin(feed.launch, whole=feed.ends != ENDS_STREAM)
 
     async def watch(self, feed: Feed, watcher: Watcher, start: Position) -> None:
-        """Bring a watcher up to the feed's position and let it live there."""
+        """Bring a watcher up to the feed's position and let it live there; the feed is a current one."""
         feed.behind.add(watcher)
-        self._feeds.setdefault(feed.launch, feed)
         try:
-            if feed.unknown:
-                await self._fill([feed])
+            if not feed.heard:
+                await self._reader.fill([feed])
             start = await self._reach(feed, watcher, start)
             while start != feed.position and not watcher.closed:
                 stop = feed.position
-                async for block in history(self._db, feed.launch, start, stop, self._token, feed.recall(start)):
+                async for block in history(self._db, feed.past(start, stop), feed.encode, feed.recall(start)):
                     await watcher.write(block)
                 start = stop
         except (TimeoutError, OSError, DockyardError):
@@ -132,7 +132,7 @@ class Fanout:
         whoever was told of an event was told after its commit. """
         if start <= feed.position:
             return start
-        await self._fill([feed])
+        await self._reader.fill([feed])
         asked: Log | None = None
         for _ in range(_TRIES):
             self._advance(feed)
@@ -142,7 +142,7 @@ class Fanout:
                 break
             if feed.log is not None and feed.log is not asked:
                 asked = feed.log
-                self._read_soon(asked.build)
+                self._reader.read_soon(asked.build)
             await asyncio.sleep(_PAUSE)
         return min(start, feed.position)
 
@@ -153,12 +153,9 @@ class Fanout:
         self.forget(feed)
 
     def _join(self, feed: Feed, build: str) -> Log:
-        found = self._logs.get(build)
-        if found is None:
-            found = self._logs[build] = Log(build)
-            self._read_soon(build)
-        found.feeds.add(feed)
-        return found
+        if build not in self._feeds.logs:
+            self._reader.read_soon(build)
+        return self._feeds.join(feed, build)
 
     # -- news ------------------------------------------------------------------------------------------------
 
@@ -167,21 +164,16 @@ class Fanout:
             if news.lost:
                 await self._look()
                 continue
-            touched: dict[str, Feed] = {}
-            for event in news.events:
-                feed = self._feeds.get(event.launch)
-                if feed is not None:
-                    feed.offer(event)
-                    touched[event.launch] = feed
+            touched = self._feeds.offer(news.events)
             for build, last in news.builds.items():
-                found = self._logs.get(build)
+                found = self._feeds.logs.get(build)
                 if found is not None and last > found.last:
                     found.wanted = max(found.wanted, last)
-                    self._read_soon(build)
-            gaps = [feed for feed in touched.values() if feed.gap]
+                    self._reader.read_soon(build)
+            gaps = [feed for feed in touched if feed.gap]
             if gaps:
-                await self._fill(gaps)
-            await self._broadcast(touched.values())
+                await self._reader.fill(gaps)
+            await self._broadcast(touched)
 
     async def _poll(self) -> None:
         count = 0
@@ -193,46 +185,14 @@ class Fanout:
 
     async def _look(self) -> None:
         """Read whatever is new for everybody who watches."""
-        feeds = [feed for feed in self._feeds.values() if not feed.ended and (feed.live or feed.behind)]
+        feeds = [feed for feed in self.feeds() if not feed.ended and (feed.live or feed.behind)]
         for start in range(0, len(feeds), 1000):
-            await self._fill(feeds[start:start + 1000])
+            await self._reader.fill(feeds[start:start + 1000])
         await self._broadcast(feeds)
-        for found in list(self._logs.values()):
-            self._release(found)
-        for build in self._logs:
-            self._read_soon(build)
-
-    async def _fill(self, feeds: list[Feed]) -> None:
-        for event in await events_after(self._db, {feed.launch: feed.event for feed in feeds}):
-            feed = self._feeds.get(event.launch)
-            if feed is not None:
-                feed.offer(event)
-
-    def _read_soon(self, build: str) -> None:
-        self._unread.add(build)
-        if self._reading is None or self._reading.done():
-            self._reading = self._spawn(self._read_logs())
-
-    async def _read_logs(self) -> None:
-        while self._unread:
-            wanted = {build: self._logs[build] for build in self._unread if build in self._logs}
-            self._unread.clear()
-            if not wanted:
-                return
-            try:
-                await self._read(wanted)
-            except DockyardError as error:
-                log.warning("log_not_read", reason=error.sentence)  # The next poll reads it.
-                return
-
-    async def _read(self, wanted: dict[str, Log]) -> None:
-        while True:
-            found = list(await chunks_after(self._db, {build: item.last for build, item in wanted.items()}, _CHUNKS))
-            for build, chunk in found:
-                wanted[build].add(chunk)
-            await self._broadcast({feed for build in {build for build, _ in found} for feed in wanted[build].feeds})
-            if len(found) < _CHUNKS:
-                return
+        for found in list(self._feeds.logs.values()):
+            self._feeds.release(found)
+        for build in self._feeds.logs:
+            self._reader.read_soon(build)
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -261,9 +221,9 @@ class Fanout:
                 parts.append(part)
             before = feed.position
         if followed is not feed.log:
-            self._release(followed)
+            self._feeds.release(followed)
         if feed.log is not None and feed.log.wanted > feed.log.last:
-            self._read_soon(feed.log.build)
+            self._reader.read_soon(feed.log.build)
         self._write(feed, parts)
 
     def _write(self, feed: Feed, parts: list[bytes]) -> None:
@@ -282,12 +242,14 @@ class Fanout:
 
     def _bring_up(self, feed: Feed, start: Position) -> None:
         live, feed.live = feed.live, set()
+        feed.behind |= live  # at once: a feed that nobody watches is forgotten
         for watcher in live:
             self._spawn(self.watch(feed, watcher, start))
 
-    def goes_on(self, launch: str) -> bool:
-        """Whether this process knows that the stream of a launch has not ended, and so that there is such a launch."""
-        return (feed := self._feeds.get(launch)) is not None and feed.event > 0 and not feed.ended
+    def goes_on(self, launch: str, *, whole: bool = False) -> bool:
+        """Whether this process knows that the stream of a launch or build has not ended, and so that there is one."""
+        feed = self._feeds.find(launch, whole=whole)
+        return feed is not None and feed.heard and not feed.ended
 
     async def _keep_alive(self) -> None:
         while True:

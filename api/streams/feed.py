@@ -1,4 +1,4 @@
-"""One launch's stream as this process knows it, and the log of one build that any number of streams share.
+"""One stream as this process knows it, of a launch or of a build, and the log of one build that any number of streams share.
 
 A feed turns new events and new lines into bytes, in the one right order: lines of a build come after the event that
 joined it and before the event that says how it ended, which names the last line (`log_end`). It only computes;
@@ -7,12 +7,13 @@ joined it and before the event that says how it ended, which names the last line
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from api.phases import encode
 from api.streams.position import Position
-from api.streams.replay import Said, between
+from api.streams.replay import Lines, Said, between
 from api.streams.rows import PLACE, Chunk
 from api.streams.watcher import Watcher
 from services.events import ENDS_STREAM, Kind, StoredEvent
+
+Encode = Callable[[StoredEvent, int], bytes]
 
 _KEPT = 4 << 20  # bytes of one log that are kept in memory; what is older is read from the database
 _LIVE = 1 << 20  # bytes that are written without waiting for the reader; more is read by each at its own pace
@@ -44,6 +45,12 @@ class Log:
         while self._size > _KEPT and len(self._chunks) > 1:
             self._size -= len(self._chunks.popleft().encoded)
 
+    def skip(self, line: int) -> None:
+        """Lines up to this one are not there any more: they have expired."""
+        if line > self.last:
+            self._chunks.clear()
+            self._size, self.last = 0, line
+
     def between(self, line: int, end: int) -> bytes | None:
         """Lines after `line` through `end`, with placeholders; None if they are not in memory any more."""
         if line >= end:
@@ -60,10 +67,18 @@ class Log:
 
 
 class Feed:
-    """One launch's stream: the position that all its live watchers have reached, and what comes next."""
+    """One stream: the position that all its live watchers have reached, and what comes next.
 
-    def __init__(self, launch: str, token: Callable[[str], str]) -> None:
-        self.launch = launch
+    It is a launch's, or a build's own (`of_build`), which begins with the log and has one event, its end. `ends`: the kinds of
+    event after which nothing is said.
+    """
+
+    def __init__(self, launch: str, encode: Encode, ends: frozenset[str] = ENDS_STREAM, *, of_build: bool = False) -> None:
+        self.launch = launch  # or the build's id
+        self.encode = encode
+        self.ends = ends
+        self.of_build = of_build
+        self.heard = False  # whether it is known that there is such a launch or build
         self.event = 0
         self.line = 0
         self.log: Log | None = None
@@ -71,7 +86,6 @@ class Feed:
         self.watched_build = False
         self.live: set[Watcher] = set()
         self.behind: set[Watcher] = set()  # watchers that are being brought up
-        self._token = token
         self._next: dict[int, StoredEvent] = {}
         self._past: list[StoredEvent] = []  # all that have been said
         self._recalled: tuple[Position, Position, bytes] | None = None
@@ -83,6 +97,7 @@ class Feed:
 
     def offer(self, event: StoredEvent) -> None:
         """Take news; what is known already is ignored."""
+        self.heard = True
         if event.seq > self.event:
             self._next[event.seq] = event
 
@@ -90,11 +105,6 @@ class Feed:
     def newest(self) -> int:
         """The number of the last event that has been heard of."""
         return max(self._next, default=self.event)
-
-    @property
-    def unknown(self) -> bool:
-        """Whether nothing has been heard of this launch yet."""
-        return self.event == 0 and not self._next
 
     @property
     def gap(self) -> bool:
@@ -130,6 +140,10 @@ class Feed:
             del self._next[event.seq]
             yield self._say(event, join)
 
+    def past(self, start: Position, stop: Position) -> Iterator[Said | Lines]:
+        """What comes after `start` through `stop`, which the feed has reached."""
+        return between(self._past, start, stop, self.launch if self.of_build else "")
+
     def recall(self, start: Position) -> bytes | None:
         """Everything after `start` up to where the feed is, made once for all who come at the same moment; None if part of it
         is not in memory.
@@ -138,9 +152,9 @@ class Feed:
         if self._recalled is not None and self._recalled[:2] == (start, stop):
             return self._recalled[2]
         out: list[bytes] = []
-        for part in between(self._past, start, stop):
+        for part in self.past(start, stop):
             if isinstance(part, Said):
-                out.append(encode(part.event, part.line, self._token))
+                out.append(self.encode(part.event, part.line))
                 continue
             known = self.log is not None and self.log.build == part.build
             lines = self.log.between(part.after, part.through) if known and self.log is not None else None
@@ -163,8 +177,8 @@ class Feed:
             self.watched_build = True
         elif "log_end" in event.data:
             self.leave()
-        self.ended = event.kind in ENDS_STREAM
-        return encode(event, self.line, self._token)
+        self.ended = event.kind in self.ends
+        return self.encode(event, self.line)
 
     def leave(self) -> None:
         """Stop following the log."""

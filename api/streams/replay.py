@@ -1,11 +1,10 @@
-"""The past of a stream, for a watcher that comes late or back: out of memory where it is all there, otherwise from the database."""
+"""The past of a stream, for a watcher that comes late or back: events out of memory, lines too where they are all there."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from api.phases import encode
 from api.streams.position import Position
-from api.streams.rows import PLACE, chunks_after, events_after
+from api.streams.rows import PLACE, chunks_after
 from services.db import Database
 from services.events import Kind, StoredEvent
 
@@ -30,9 +29,12 @@ class Lines:
     place: bytes
 
 
-def between(events: Iterable[StoredEvent], start: Position, stop: Position) -> Iterator[Said | Lines]:
-    """What comes after `start` through `stop`, in the order of the live stream; `events` are those from the first one on."""
-    build, line, launch = "", 0, ""
+def between(events: Iterable[StoredEvent], start: Position, stop: Position, build: str = "") -> Iterator[Said | Lines]:
+    """What comes after `start` through `stop`, in the order of the live stream; `events` are those from the first one on.
+
+    `build`: the stream is this build's own and begins with its log.
+    """
+    launch, line = build, 0 if start.event else start.line
     for event in events:
         if event.seq > stop.event:
             break
@@ -59,16 +61,16 @@ def _after(event: StoredEvent, build: str, line: int, start: Position) -> tuple[
 
 
 async def history(
-    db: Database, launch: str, start: Position, stop: Position, token: Callable[[str], str], known: bytes | None = None,
+    db: Database, parts: Iterable[Said | Lines], encode: Callable[[StoredEvent, int], bytes], known: bytes | None = None,
 ) -> AsyncIterator[bytes]:
-    """Everything after `start` through `stop`, in blocks: of `known`, where it is in memory, otherwise from the database."""
+    """A past in blocks: `known`, where it is in memory, otherwise its parts, with the lines from the database."""
     if known is not None:
         for at in range(0, len(known), _BLOCK):
             yield known[at:at + _BLOCK]
         return
-    for part in between(await events_after(db, {launch: 0}), start, stop):
+    for part in parts:
         if isinstance(part, Said):
-            yield encode(part.event, part.line, token)
+            yield encode(part.event, part.line)
         else:
             async for block in _lines(db, part):
                 yield block

@@ -23,7 +23,7 @@ _NEVER = 24 * 3600  # seconds
 
 
 class EventStream(Response):
-    """The stream of one launch from a position on."""
+    """The stream of one launch or build from a position on."""
 
     def __init__(self, fanout: Fanout, feed: Feed, start: Position, headers: Mapping[str, str] | None = None) -> None:
         self.status_code = 200
@@ -36,16 +36,19 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the stream has ended or the other side has gone."""
         if scope["method"] == "HEAD":
+            self._fanout.forget(self._feed)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         task = asyncio.current_task()
         watcher = Watcher(send, task.cancel if task is not None else lambda: None)
+        feed = self._feed
         self._fanout.watchers += 1
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             watcher.push(_RETRY)
-            await self._fanout.watch(self._feed, watcher, self._start)
+            feed = self._fanout.current(feed)
+            await self._fanout.watch(feed, watcher, self._start)
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:
@@ -54,7 +57,7 @@ class EventStream(Response):
         finally:
             self._fanout.watchers -= 1
             watcher.gone()
-            self._fanout.leave(self._feed, watcher)
+            self._fanout.leave(feed, watcher)
 
 
 class OneEvent(Response):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from services.db import Database
-from services.events import StoredEvent
+from services.events import StoredEvent, build_end
 
 _EVENTS = sa.text("""
     SELECT e.launch, e.seq, extract(epoch FROM e.at)::float8 AS at, e.kind, e.state, e.data
@@ -18,6 +18,9 @@ _CHUNKS = sa.text("""
     FROM unnest(CAST(:ids AS text[]), CAST(:lines AS int[])) AS w(id, line)
     JOIN log_chunk c ON c.build = w.id AND c.last > w.line ORDER BY c.build, c.first LIMIT :most
 """)
+_BUILDS = sa.text("""
+    SELECT id, state, lines, reason, extract(epoch FROM ended_at)::float8 AS at FROM build WHERE id = ANY(CAST(:ids AS text[]))
+""").columns(reason=sa.JSON)
 PLACE = b"\0"  # stands for "<launch>.<event>" in encoded lines; JSON in ASCII cannot hold it
 
 
@@ -52,6 +55,12 @@ async def events_after(db: Database, cursors: Mapping[str, int]) -> list[StoredE
     """New events of many launches in one query, in order."""
     rows = await db.rows(_EVENTS, {"ids": list(cursors), "seqs": list(cursors.values())})
     return [StoredEvent(row.launch, row.seq, row.at, row.kind, row.state, row.data) for row in rows]
+
+
+async def builds_now(db: Database, builds: Iterable[str]) -> dict[str, StoredEvent | None]:
+    """Which of these builds there are, each with its end if it has ended."""
+    rows = await db.rows(_BUILDS, {"ids": list(builds)})
+    return {row.id: None if row.at is None else build_end(row.id, row.at, row.state, row.lines, row.reason) for row in rows}
 
 
 async def chunks_after(db: Database, cursors: Mapping[str, int], most: int) -> Iterable[tuple[str, Chunk]]:

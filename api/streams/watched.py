@@ -34,7 +34,7 @@ async def note(db: Database, fanout: Fanout) -> None:
     """Write down what is watched in this process, for ever."""
     while True:
         await asyncio.sleep(_EVERY)
-        ids = sorted({feed.launch for feed in fanout.feeds() if feed.live or feed.behind})
+        ids = sorted({feed.launch for feed in fanout.feeds() if not feed.of_build and (feed.live or feed.behind)})
         try:
             for start in range(0, len(ids), _BATCH):
                 await seen(db, ids[start:start + _BATCH])

@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
 
 ENDS_STREAM: frozenset[Kind] = frozenset({Kind.READY, Kind.DONE, Kind.FAILED, Kind.CANCELLED, Kind.STOPPED})
+ENDS_SERVER: frozenset[Kind] = ENDS_STREAM - {Kind.READY}  # for whoever goes on to follow the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,8 @@ class StoredEvent:
     kind: str
     state: str
     data: Mapping[str, Any]
+
+
+def build_end(build: str, at: float, state: str, lines: int, reason: Mapping[str, Any] | None) -> StoredEvent:
+    """How a build ended, as the one event of its own stream; its lines come before. It is made of the row and stored nowhere else."""
+    return StoredEvent(build, 1, at, state, state, {"log_end": lines, "reason": reason})

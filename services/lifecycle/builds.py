@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.db import Database
 from services.errors import LeaseLost
-from services.events import Kind, NewEvent
+from services.events import Kind, NewEvent, StoredEvent, build_end
 from services.lifecycle.moves import Move
 from services.lifecycle.tally import count_build
 from services.names import new_id
@@ -109,7 +109,7 @@ _FINISH = sa.text("""
       marks = marks || jsonb_build_object(CAST(:state AS text), extract(epoch FROM now())::float8)
     WHERE id = :id AND epoch = :epoch AND state IN ('queued', 'fetching', 'building', 'pushing')
       AND (:state <> 'cancelled' OR target = 'ending')
-    RETURNING image, lines, environment
+    RETURNING image, lines, environment, extract(epoch FROM ended_at)::float8 AS at
 """).bindparams(sa.bindparam("state", type_=sa.Text))
 _WAITERS = sa.text("SELECT id, build_only FROM launch WHERE build = :id AND state = 'building' ORDER BY id FOR UPDATE")
 _KNOWN = sa.text("""
@@ -119,8 +119,17 @@ _KNOWN = sa.text("""
 """)
 
 
-async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> list[Move]:
-    """End a build as its owner and return the moves of everybody who waited, to be made in the same transaction.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What follows from the end of a build: the moves of everybody who waited, to be made in the same transaction, and the news of it,
+    to be told after the commit."""
+
+    moves: list[Move]
+    news: StoredEvent
+
+
+async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> Finished:
+    """End a build as its owner.
 
     Raises `LeaseLost` if the row is not ours; for `cancelled` after `give_up` only.
     """
@@ -134,7 +143,8 @@ async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> 
     if end.state is BuildState.BUILT:
         await conn.execute(_KNOWN, {"name": row.image, "build": build, "environment": row.environment})
     waiters = (await conn.execute(_WAITERS, {"id": build})).all()
-    return [_after(waiter.id, waiter.build_only, row.image, row.lines, end) for waiter in waiters]
+    moves = [_after(waiter.id, waiter.build_only, row.image, row.lines, end) for waiter in waiters]
+    return Finished(moves, build_end(build, row.at, end.state, row.lines, end.reason))
 
 
 def _after(launch: str, build_only: bool, image: str, lines: int, end: Finish) -> Move:

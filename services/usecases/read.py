@@ -9,20 +9,30 @@ import sqlalchemy as sa
 
 from services.db import Database
 from services.errors import NotFound
-from services.events import ENDS_STREAM
+from services.events import ENDS_SERVER, ENDS_STREAM
 from services.models import Build, Launch, Server
 from services.usecases.places import position
 
-_ENDS = sorted(ENDS_STREAM)
 
+async def stream_end(db: Database, launch: str, *, whole: bool = False) -> int | None:
+    """The number of the event that ends a launch's stream, 0 while it goes on, None if there is no such launch.
 
-async def stream_end(db: Database, launch: str) -> int | None:
-    """The number of the event that ends a launch's stream, 0 while it goes on, None if there is no such launch."""
+    `whole`: the stream that does not end before the server.
+    """
     rows = await db.rows(sa.text("""
         SELECT coalesce((SELECT min(seq) FROM event WHERE launch = :id AND kind = ANY(CAST(:ends AS text[]))), 0) AS seq
         FROM launch WHERE id = :id
-    """), {"id": launch, "ends": _ENDS})
+    """), {"id": launch, "ends": sorted(ENDS_SERVER if whole else ENDS_STREAM)})
     return int(rows[0].seq) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """When a server will be stopped unless somebody uses it, why, and whether its launch has been told that this is soon."""
+
+    at: datetime
+    why: str
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,7 @@ class LaunchView:
 
     row: Mapping[str, Any]
     timings: Mapping[str, float]  # state -> seconds spent in it so far
-    ends: tuple[datetime, str] | None  # when its server will be stopped unless somebody uses it, and why
+    ends: Ends | None  # of its ready server
     position: int | None  # launches and builds before this one, while it waits
 
 
@@ -47,11 +57,11 @@ async def launch(db: Database, launch_id: str) -> LaunchView:
     return LaunchView(row, timings, await _ends(db, row), await position(db, row))
 
 
-async def _ends(db: Database, row: Mapping[str, Any]) -> tuple[datetime, str] | None:
+async def _ends(db: Database, row: Mapping[str, Any]) -> Ends | None:
     rows = [] if row["state"] != "ready" else await db.rows(sa.text("""
-        SELECT ends_at, ends_why FROM server WHERE launch = :id AND state = 'running' AND ends_at IS NOT NULL
+        SELECT ends_at, ends_why, warned_at IS NOT NULL AS told FROM server WHERE launch = :id AND state = 'running' AND ends_at IS NOT NULL
     """), {"id": row["id"]})
-    return (rows[0].ends_at, rows[0].ends_why) if rows else None
+    return Ends(rows[0].ends_at, rows[0].ends_why, rows[0].told) if rows else None
 
 
 def _timings(events: list[tuple[str, datetime]], start: datetime, end: datetime) -> dict[str, float]:

@@ -87,7 +87,7 @@ class Front:
             "INSERT INTO event (launch, seq, kind, state, data) VALUES (:id, 1, 'waiting', 'waiting', '{}')"), {"id": launch})
         return launch
 
-    async def move(self, launch: str, to: LaunchState, *events: NewEvent, **values: Any) -> None:
+    async def move(self, launch: str, to: LaunchState | None, *events: NewEvent, **values: Any) -> None:
         """The next state."""
         moved = await self.process.teller.move(Move(launch, to, events, values=values))
         assert moved is not None, f"{launch} cannot move to {to}"
@@ -144,6 +144,27 @@ class Front:
         await self.process.db.rows(sa.text("UPDATE build SET ended_at = now() WHERE id = :id"), {"id": build})
         event = NewEvent(Kind.FAILED, {"reason": dict(reason), "log_end": lines})
         await self.move(launch, LaunchState.FAILED, event, reason=dict(reason))
+
+    async def server(self, launch: str, seconds: float, why: str = "idle") -> None:
+        """The server of a ready launch, which will be stopped in some seconds."""
+        await self.process.db.rows(sa.text("""
+            INSERT INTO server (id, launch, attempt, image, user_name, state, ends_at, ends_why)
+            VALUES ('s' || :launch, :launch, 1, 'image:x', 'u-' || :launch, 'running', now() + :seconds * interval '1 second', :why)
+        """), {"launch": launch, "seconds": seconds, "why": why})
+
+    async def end_soon(self, launch: str, seconds: float) -> float:
+        """What the reaper does before the end: it writes down that it has told, and tells. When it will be, since 1970."""
+        (row,) = await self.process.db.rows(sa.text("""
+            UPDATE server SET warned_at = now(), ends_at = now() + :seconds * interval '1 second' WHERE launch = :launch
+            RETURNING extract(epoch FROM ends_at)::float8 AS at, ends_why
+        """), {"launch": launch, "seconds": seconds})
+        await self.move(launch, None, NewEvent(Kind.ENDING, {"ends_at": row.at, "why": row.ends_why, "message": "It will be stopped."}))
+        return float(row.at)
+
+    async def use(self, launch: str) -> None:
+        """What the reaper writes once it knows that somebody uses the server."""
+        await self.process.db.rows(sa.text(
+            "UPDATE server SET warned_at = NULL, ends_at = now() + interval '600 s' WHERE launch = :launch"), {"launch": launch})
 
     async def ready(self, launch: str, url: str = "http://localhost:8001/user/norvig-pytudes-abcd1234/") -> None:
         """From wherever it is to a running server."""

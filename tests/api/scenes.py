@@ -1,5 +1,7 @@
 """Every state of every page on true rows, for whoever looks at all of them: axe, the screenshots, the check of what pages load."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from services.events import Kind, NewEvent
@@ -18,8 +20,8 @@ LOG = [
 ]
 
 
-async def scenes(live: Live) -> dict[str, str]:
-    """The states by name, as paths; the launch that is `ready` among them by its id under `id of ready`."""
+async def scenes(live: Live) -> dict[str, Any]:
+    """The states by name, as paths; the launches that are ready among them by their ids under `ids of ready`."""
     await _earlier(live)
     waiting = await live.launch()
     for _ in range(3):
@@ -50,6 +52,14 @@ async def scenes(live: Live) -> dict[str, str]:
         starting, LaunchState.LAUNCHING, NewEvent(Kind.FOUND, {"image": "i"}), NewEvent(Kind.LAUNCHING), image="i", resolved_ref=COMMIT)
     ready, _ = await live.building()
     await live.ready(ready, live.at("/"))
+    ending, _ = await live.building()
+    await live.ready(ending, live.at("/"))
+    await live.server(ending, seconds=110)
+    await live.end_soon(ending, seconds=110)
+    old, _ = await live.building(repo=LONG, spec=f"{LONG}/HEAD")
+    await live.ready(old, live.at("/"))
+    await live.server(old, seconds=20, why="max-age")
+    await live.end_soon(old, seconds=20)
     cancelled, _ = await live.building()
     await live.move(cancelled, LaunchState.CANCELLED, NewEvent(Kind.CANCELLED))
     stopped = await _stopped(live)
@@ -65,10 +75,11 @@ async def scenes(live: Live) -> dict[str, str]:
         "bad link": "/v2/gh/norvig", "no provider": "/v2/xyz/a/b/HEAD", "waiting": f"/launches/{waiting}",
         "resolving": f"/launches/{resolving}", "queued": f"/launches/{queued}", "building": f"/launches/{building}",
         "pushing": f"/launches/{pushing}", "starting": f"/launches/{starting}", "ready": f"/launches/{ready}",
+        "ending": f"/launches/{ending}", "over soon": f"/launches/{old}",
         "failed": f"/launches/{failed}", "unresolved": f"/launches/{unresolved}", "cancelled": f"/launches/{cancelled}",
         "stopped": f"/launches/{stopped}", "done": f"/launches/{done}", "expired": f"/launches/{'0' * 32}", "long": f"/launches/{long}",
         "right to left": f"/launches/{rtl}", "build": f"/builds/{broken}", "build running": f"/builds/{build}", "gone": "/gone/norvig-1",
-        "gone long ago": "/gone/nobody-1", "ops login": "/ops", "id of ready": ready,
+        "gone long ago": "/gone/nobody-1", "ops login": "/ops", "ids of ready": [ready, ending, old],
     }
 
 

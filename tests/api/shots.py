@@ -8,11 +8,15 @@ from pathlib import Path
 
 from services.settings import load
 from tests import servers
-from tests.api.live import ARGUMENTS, CHROMIUM, Live, playwright
+from tests.api.live import ADMIN, ARGUMENTS, CHROMIUM, Live, playwright
 from tests.api.scenes import scenes
 from tests.stack import own_settings
 
 WIDTHS = {390: 844, 1280: 800}
+CONTRASTS = {
+    f"{name}-{scheme}": {key: value, "color_scheme": scheme}
+    for name, key, value in (("forced", "forced_colors", "active"), ("contrast", "contrast", "more")) for scheme in ("light", "dark")
+}
 SCRIPTLESS = ("home", "waiting", "failed", "build", "gone")
 
 
@@ -23,14 +27,20 @@ async def take(folder: Path, names: list[str]) -> None:
         settings = replace(settings, front=front.front, runtime=front.runtime)
         async with Live(settings) as live, playwright.async_playwright() as driver:
             paths = await scenes(live)
-            ready = paths.pop("id of ready")
+            ready = paths.pop("ids of ready")
             browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             for width, height in WIDTHS.items():
                 for scheme in ("light", "dark"):
                     context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
-                    await context.add_init_script(f"sessionStorage.setItem('opened {ready}', '1')")
+                    await context.add_init_script("".join(f"sessionStorage.setItem('opened {launch}', '1');" for launch in ready))
                     await _each(context, live, paths, folder, names, f"{width}-{scheme}")
                     await context.close()
+            for name, how in CONTRASTS.items():
+                context = await browser.new_context(viewport={"width": 1280, "height": 800}, **how)
+                await context.add_init_script("".join(f"sessionStorage.setItem('opened {launch}', '1');" for launch in ready))
+                await _each(context, live, paths, folder, names, f"1280-{name}")
+                await _ops(context, live, folder, names, f"1280-{name}")
+                await context.close()
             context = await browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
             await _each(context, live, {name: paths[name] for name in SCRIPTLESS}, folder, names, "390-no-script")
             await browser.close()
@@ -56,6 +66,19 @@ async def _each(context, live, paths, folder, names, suffix) -> None:
         await page.wait_for_timeout(300)
         await page.screenshot(path=folder / f"{name.replace(' ', '-')}-{suffix}.png", full_page=name not in ("build running",))
         print(folder / f"{name.replace(' ', '-')}-{suffix}.png")
+
+
+async def _ops(context, live, folder, names, suffix) -> None:
+    if names and "ops" not in names:
+        return
+    page = await context.new_page()
+    await page.goto(live.at("/ops"))
+    await page.get_by_label("Admin token").fill(ADMIN)
+    await page.get_by_role("button", name="Open").click()
+    await page.get_by_role("button", name="Sign out").wait_for()
+    await page.wait_for_timeout(300)
+    await page.screenshot(path=folder / f"ops-{suffix}.png", full_page=True)
+    print(folder / f"ops-{suffix}.png")
 
 
 if __name__ == "__main__":

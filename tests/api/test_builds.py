@@ -1,11 +1,9 @@
 """`/api/v1/builds`, their logs and streams, and `/api/v1/servers`."""
 
-import asyncio
 import json
 
 import sqlalchemy as sa
 
-from api.routes.build_events import BuildStream
 from services.names import server_id
 
 ADMIN = {"authorization": "Bearer the-admin-token-of-the-tests"}
@@ -36,23 +34,6 @@ async def test_the_stream_of_a_build_is_resumed(http, front):
     assert [line for line in rest.splitlines() if line.startswith("id: ")] == [f"id: {build}.0.3", f"id: {build}.1.3"]
     again = await http.get(f"/api/v1/builds/{build}/events", headers={"last-event-id": f"{build}.1.3"})
     assert again.status_code == 204
-
-
-async def test_a_reader_of_a_build_who_does_not_read_is_dropped(front):
-    _, build = await front.building()
-    await front.log(build, 1, ["one\n"])
-    never = asyncio.Event()
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-        if message.get("body", b"").startswith(b"id: "):
-            await never.wait()  # the other side takes nothing any more
-
-    stream = BuildStream(front.fanout, front.process.db, build, 0, patience=0.05)
-    await stream({"type": "http", "method": "GET"}, never.wait, send)
-    assert [message.get("more_body") for message in sent] == [None, True, True]
-    assert front.fanout.watchers == 0
 
 
 async def test_lists_and_cancelling_need_the_admin_token(http, front):

@@ -100,9 +100,13 @@ async def test_a_ready_launch_leads_to_its_server(http, front):
 async def test_a_failure_is_told_first_and_escaped(http, front):
     launch, build = await front.building()
     reason = {"code": "build_failed", "message": "pip said <b>no</b>.", "hint": "Ask the maintainer."}
-    await front.fail(launch, build, reason, 0)
+    last = await front.log(build, 1, ["Collecting x\n", "\x1b[31mERROR: no <b>x</b>\x1b[0m\n", "bye\n"])
+    await front.fail(launch, build, reason, last)
     page = (await http.get(f"/launches/{launch}", headers=PAGE)).text
-    assert page.index("pip said &lt;b&gt;no&lt;/b&gt;.") < page.index("Ask the maintainer.") < page.index('class="steps"')
+    matter = '<pre class="matter" tabindex="0" aria-label="The lines that matter">ERROR: no &lt;b&gt;x&lt;/b&gt;</pre>'
+    order = ["pip said &lt;b&gt;no&lt;/b&gt;.", "Ask the maintainer.", matter, 'class="steps"']
+    assert sorted(order, key=page.index) == order
+    assert matter in (await http.get(f"/builds/{build}", headers=PAGE)).text
     assert f'data-build="{build}"' in page
     assert "icon_failed.svg" in page
 

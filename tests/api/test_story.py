@@ -1,6 +1,6 @@
 """What the launch page says."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -102,3 +102,25 @@ def test_an_image_that_stays_where_it_was_built_is_not_stored():
 )
 def test_only_what_makes_sense_is_offered(told, can):
     assert told.can == can
+
+
+@pytest.mark.parametrize(
+    ("why", "left", "soon", "said"),
+    [
+        ("idle", 290, False, ("5 minutes", " unless somebody uses it", "")),
+        ("unopened", 80, False, ("1 minute", " unless somebody opens it", "")),
+        ("max-age", 1000, False, ("17 minutes", ": its time is over then", "")),
+        ("idle", 110, True, ("2 minutes", ", because nobody uses it", "Open JupyterLab to keep it.")),
+        ("unopened", 50, True, ("1 minute", ", because nobody has opened it", "Open JupyterLab to keep it.")),
+        ("max-age", -3, True, ("less than a minute", ", because its time is over", "It cannot be kept longer. Download what you need.")),
+        ("idle", 3700, False, None), ("not known yet", 100, True, None),
+    ],
+)
+def test_a_ready_page_says_when_its_server_ends(why, left, soon, said):
+    launch = Launch(**BASE, state="ready", ends_at=BASE["created_at"] + timedelta(seconds=left), ends_why=why, ends_soon=soon)
+    told = tell(launch, now=BASE["created_at"])
+    assert (told.end and (told.end.time, told.end.why, told.end.then)) == said
+    assert told.title.startswith("Ending soon" if soon and said else "Ready")
+    assert told.now == ("Your server is running." if soon and said else "Ready. Opening JupyterLab…")
+    stopping = tell(launch.model_copy(update={"target": "stopped"}), now=BASE["created_at"])
+    assert stopping.end is None

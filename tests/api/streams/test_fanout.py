@@ -45,14 +45,14 @@ async def test_a_log_is_let_go_when_its_build_has_ended_though_watchers_stay(fan
     connection = Connection()
     watcher = Watcher(connection.send, lambda: None)
     await fanout.watch(feed, watcher, Position())
-    assert list(fanout._logs) == ["b"]
-    await fanout._read_logs()
+    assert list(fanout._feeds.logs) == ["b"]
+    await fanout._reader.read_logs()
     feed.offer(event(2, Kind.BUILT, image="i:1", log_end=1))
     await fanout._broadcast([feed])
     assert connection.body.count(b"id: ") == 3
-    assert fanout._logs == {}
+    assert fanout._feeds.logs == {}
     fanout.leave(feed, watcher)
-    assert fanout._feeds == {}
+    assert fanout.feeds() == []
 
 
 async def test_a_log_is_let_go_with_its_last_watcher(fanout: Fanout) -> None:
@@ -60,5 +60,5 @@ async def test_a_log_is_let_go_with_its_last_watcher(fanout: Fanout) -> None:
     watcher = Watcher(Connection().send, lambda: None)
     await fanout.watch(feed, watcher, Position())
     fanout.leave(feed, watcher)
-    assert fanout._logs == {}
-    assert fanout._feeds == {}
+    assert fanout._feeds.logs == {}
+    assert fanout.feeds() == []

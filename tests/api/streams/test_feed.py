@@ -3,6 +3,7 @@
 import json
 import re
 
+from api.phases import encode
 from api.streams.feed import Feed, Log
 from api.streams.position import Position, read
 from api.streams.rows import Chunk
@@ -23,7 +24,7 @@ class Driver:
     """A feed with the one log it may join."""
 
     def __init__(self) -> None:
-        self.feed = Feed(LAUNCH, lambda server: "token")
+        self.feed = Feed(LAUNCH, lambda event, line: encode(event, line, lambda server: "token"))
         self.log = Log("b")
         self.said = b""
 

@@ -54,7 +54,8 @@ async def rows(teller: Teller, statement: str, **parameters: object) -> list[sa.
 
 async def end(teller: Teller, build: str, state: BuildState) -> None:
     async def work(conn: sa.ext.asyncio.AsyncConnection) -> None:
-        await move_launches(conn, await finish(conn, build, 0, Finish(state, {"code": "c", "message": "m", "hint": ""})))
+        done = await finish(conn, build, 0, Finish(state, {"code": "c", "message": "m", "hint": ""}))
+        await move_launches(conn, done.moves)
     await teller.db.run(work)
 
 
