@@ -63,7 +63,7 @@ async def _each(context, live, paths, folder, names, suffix) -> None:
             await page.locator("#log summary").click()
             await page.locator("#L1, #L2").first.wait_for()
             await page.locator(".is-current time[data-since]").wait_for()
-        await page.wait_for_timeout(300)
+        await page.wait_for_timeout(700)  # the script marks lines once the log is quiet
         await page.screenshot(path=folder / f"{name.replace(' ', '-')}-{suffix}.png", full_page=name not in ("build running",))
         print(folder / f"{name.replace(' ', '-')}-{suffix}.png")
 
