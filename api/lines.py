@@ -1,5 +1,6 @@
 """Log lines as plain text: without colours and cursor movements, a progress bar as it stood last; and which of them matter."""
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ _BAD = re.compile(
     r"^\s*(?:error|fatal|exception)\b|\b(?:ERROR|FATAL|Error|error|fatal)\b\s?[:!]|Traceback \(most recent|No matching distribution"
     r"|Could not find a version|not found\b|No such file|Permission denied|exit(?:ed)? (?:with )?(?:code|status)|Killed\b")
 _LOOKED_AT = 400  # lines from the end of a log
+_KEPT = 200  # builds: below 2 MB
 _MOST, _LAST, _LONG = 8, 6, 1000  # lines that matter, lines shown where none does, characters of one
 
 
@@ -36,10 +38,27 @@ class Matter:
     found: bool = False
 
 
-async def matter(db: Database, build: str) -> Matter:
-    """The lines that matter in a build's log."""
-    _, stored = await tail(db, build, _LOOKED_AT)
-    return matter_of(stored)
+class Matters:
+    """The lines that matter in the logs of failed builds, which do not change any more; kept for those that were asked for last.
+
+    Looking costs some 50 ms for a hostile log, and three hundred may come to the page of one build at the same moment.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Matter] = {}
+        self._lock = asyncio.Lock()
+
+    async def of(self, db: Database, build: str) -> Matter:
+        """Of one failed build."""
+        async with self._lock:
+            found = self._kept.pop(build, None)
+            if found is None:
+                _, stored = await tail(db, build, _LOOKED_AT)
+                found = matter_of(stored)
+            self._kept[build] = found
+            while len(self._kept) > _KEPT:
+                del self._kept[next(iter(self._kept))]
+        return found
 
 
 def matter_of(stored: Sequence[str]) -> Matter:

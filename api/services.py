@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from api.build_tokens import BuildTokens
 from api.leaving import Leaving
+from api.lines import Matters
 from api.metrics import ApiMetrics
 from api.streams import Fanout
 from api.watch import Watch
@@ -38,6 +39,7 @@ class ApiServices:
     watch: Watch
     metrics: ApiMetrics
     pace: Pace = field(default_factory=Pace)
+    matters: Matters = field(default_factory=Matters)
     census: Census = field(default_factory=Census)
 
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api import shapes
 from api.held import checked_id
-from api.lines import Matter, matter
+from api.lines import Matter
 from api.pages.launch import human
 from api.pages.render import page
 from api.pages.story import duration
@@ -30,7 +30,7 @@ async def build(request: Request, build_id: str) -> Response:
     base = services.settings.front.base_url
     name = human(body.repo_url)
     took = duration((body.ended_at - body.started_at).total_seconds()) if body.ended_at and body.started_at else ""
-    lines = await matter(services.teller.db, build_id) if body.state == "failed" else Matter()
+    lines = await services.matters.of(services.teller.db, build_id) if body.state == "failed" else Matter()
     return page(
         request, "build.html", body=body, matter=lines, name=name, took=took, title=f"{_WORDS.get(body.state, 'Building')} · {name}",
         icon=_ICONS.get(body.state, "icon_building.svg"),

@@ -18,7 +18,7 @@ from api.bodies import Launch
 from api.build_tokens import origin_of
 from api.held import checked_id, held
 from api.layouts import layout_of
-from api.lines import Matter, matter
+from api.lines import Matter
 from api.pages.render import page, part
 from api.pages.story import Story, tell
 from api.paths import raw_spec
@@ -123,7 +123,7 @@ async def _status(request: Request, launch: Launch) -> tuple[Story, dict[str, An
     story = tell(launch, pushes=_pushes(services.settings))
     frame = _frame(request, launch.provider, launch, launch.spec, launch.urlpath, query(launch.subdir, launch.environment))
     to_server = server_address(launch.url, launch.urlpath, launch.token or "") if launch.url else ""
-    lines = await matter(services.teller.db, launch.build) if launch.state == "failed" and launch.build else Matter()
+    lines = await services.matters.of(services.teller.db, launch.build) if launch.state == "failed" and launch.build else Matter()
     return story, {"story": story, "build": launch.build, "id": launch.id, "open_address": to_server,
                    "origin": _origin(launch), "matter": lines, **frame}
 

@@ -1,5 +1,7 @@
 """`/api/v1/builds`: builds and their logs, which stay readable after the build, also after a failed one."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -7,6 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Message, Send
 
 from api import shapes
 from api.admin import need_admin, need_reader
@@ -15,6 +18,7 @@ from api.bodies import PLAIN, Build, Page, Problem
 from api.held import checked_id
 from api.listing import Cursor, Limit, listing
 from api.services import ApiServices, services_of
+from api.streams import watcher
 from services.models import Build as BuildRow
 from services.usecases import read
 from services.usecases.change import end_build
@@ -49,7 +53,20 @@ async def log(request: Request, build_id: str) -> Response:
     await read.build(services.teller.db, checked_id(build_id, "build"))
     # A log is a stranger's text: never to be run, and kept by no cache while it grows.
     headers = {"cache-control": "no-store"}
-    return StreamingResponse(_text(services, build_id), media_type="text/plain; charset=utf-8", headers=headers)
+    return Patient(_text(services, build_id), media_type="text/plain; charset=utf-8", headers=headers)
+
+
+class Patient(StreamingResponse):
+    """Drops a reader that takes nothing for a while, as the streams do; it would keep a part of the log in memory."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send each part under a time limit."""
+        async def patiently(message: Message) -> None:
+            async with asyncio.timeout(watcher.PATIENCE):
+                await send(message)
+
+        with contextlib.suppress(TimeoutError):
+            await super().stream_response(patiently)
 
 
 def _text_of(body: str) -> bytes:

@@ -52,9 +52,14 @@ class Health:
             await self._hub.close()
 
     async def answer(self) -> dict[str, Any]:
-        """BinderHub's object: `ok`, and `checks` with `service` and `ok` each."""
+        """BinderHub's object: `ok`, and `checks` with `service` and `ok` each.
+
+        A bad answer is looked for anew by whoever asks later; those who wait for it meanwhile share it, or each would wait for all
+        who came before.
+        """
+        came = time.monotonic()
         async with self._lock:
-            if time.monotonic() - self._at >= _KEPT or not self._answer["ok"]:
+            if self._at < came and (came - self._at >= _KEPT or not self._answer["ok"]):
                 self._answer, self._at = await self._look(), time.monotonic()
             return self._answer
 

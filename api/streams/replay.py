@@ -9,6 +9,7 @@ from services.db import Database
 from services.events import Kind, StoredEvent
 
 _BLOCK = 256 << 10  # bytes that are given to a connection at a time
+_CHUNKS = 8  # read at a time: 2 MB of a hostile log, which a reader that does not read keeps in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ async def history(
 async def _lines(db: Database, wanted: Lines) -> AsyncIterator[bytes]:
     line = wanted.after
     while line < wanted.through:
-        found = list(await chunks_after(db, {wanted.build: line}, most=50))
+        found = list(await chunks_after(db, {wanted.build: line}, _CHUNKS))
         if not found:
             return
         for _, chunk in found:

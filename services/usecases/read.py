@@ -102,8 +102,8 @@ async def page(
     return [row._asdict() for row in await db.rows(query)]
 
 
-async def log_text(db: Database, build_id: str, after: int, most: int = 8) -> list[tuple[int, int, str]]:
-    """Chunks of a build's log after a line: first and last line, and the lines as stored; about 2 MB at most, which a
+async def log_text(db: Database, build_id: str, after: int, most: int = 2) -> list[tuple[int, int, str]]:
+    """Chunks of a build's log after a line: first and last line, and the lines as stored; about 500 KB, which a
     reader that does not read keeps in memory.
     """
     rows = await db.rows(sa.text("""

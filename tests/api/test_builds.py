@@ -1,9 +1,11 @@
 """`/api/v1/builds`, their logs and streams, and `/api/v1/servers`."""
 
+import asyncio
 import json
 
 import sqlalchemy as sa
 
+from api.streams import watcher
 from services.names import server_id
 
 ADMIN = {"authorization": "Bearer the-admin-token-of-the-tests"}
@@ -34,6 +36,30 @@ async def test_the_stream_of_a_build_is_resumed(http, front):
     assert [line for line in rest.splitlines() if line.startswith("id: ")] == [f"id: {build}.0.3", f"id: {build}.1.3"]
     again = await http.get(f"/api/v1/builds/{build}/events", headers={"last-event-id": f"{build}.1.3"})
     assert again.status_code == 204
+
+
+async def test_a_reader_of_a_log_as_text_who_does_not_read_is_dropped(front, monkeypatch):
+    monkeypatch.setattr(watcher, "PATIENCE", 0.05)
+    _, build = await front.building()
+    await front.log(build, 1, ["one\n"])
+    never, sent = asyncio.Event(), []
+
+    async def send(message):
+        if message.get("body"):
+            await never.wait()  # the other side takes nothing any more
+        sent.append(message["type"])
+
+    async def receive():
+        await never.wait()
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "GET", "path": f"/api/v1/builds/{build}/log",
+        "raw_path": b"", "query_string": b"", "headers": [(b"host", b"127.0.0.1:8000")], "scheme": "http", "http_version": "1.1",
+        "client": ("127.0.0.1", 5000), "server": ("127.0.0.1", 8000), "root_path": "",
+    }
+    async with asyncio.timeout(20):
+        await front.app(scope, receive, send)
+    assert sent == ["http.response.start"]
 
 
 async def test_lists_and_cancelling_need_the_admin_token(http, front):

@@ -1,7 +1,10 @@
 """`/api/v1/launches`: asking for one, looking at it, lists, ending it, and what is refused."""
 
+import asyncio
 import json
+import re
 from dataclasses import replace
+from datetime import datetime
 
 import httpx
 import pytest
@@ -148,6 +151,48 @@ async def test_a_finished_stream_is_told_once(http, front):
     await front.fail(launch, build, {"code": "build_failed", "message": "It failed.", "hint": ""}, last)
     response = await http.get(f"/api/v1/launches/{launch}/events", headers={"last-event-id": f"{launch}.4.2"})
     assert response.status_code == 204
+
+
+async def test_a_stream_tells_its_end_though_the_log_before_it_has_expired(http, front):
+    front.fanout._hold = 0  # nobody is kept waiting for old clients here
+    launch, build = await front.building()
+    await front.fail(launch, build, {"code": "x", "message": "It failed.", "hint": ""}, await front.log(build, 1, ["one\n", "two\n"]))
+    await front.process.db.rows(sa.text("DELETE FROM log_chunk"))
+    async with asyncio.timeout(30):
+        told = (await http.get(f"/api/v1/launches/{launch}/events")).text
+    assert re.findall(r"id: \S+?\.(\S+)", told) == ["1.0", "2.0", "3.0", "4.2"]
+    assert '"reason": {"code": "x"' in told
+
+
+async def test_a_stream_goes_on_to_the_end_of_the_server_if_asked_to(http, front):
+    front.fanout._hold = 0  # nobody is kept waiting for old clients here
+    launch, _ = await front.building()
+    await front.ready(launch)
+    path = f"/api/v1/launches/{launch}/events"
+    reading = asyncio.create_task(http.get(path, params={"until": "stopped"}))
+    short = (await http.get(path)).text
+    await front.server(launch, seconds=100)
+    at = await front.end_soon(launch, seconds=100)
+    body = (await http.get(f"/api/v1/launches/{launch}")).json()
+    assert (body["ends_soon"], body["ends_why"], datetime.fromisoformat(body["ends_at"]).timestamp()) == (True, "idle", pytest.approx(at))
+    await front.move(launch, LaunchState.STOPPING, NewEvent(Kind.STOPPING), stop_reason="idle")
+    await front.move(launch, LaunchState.STOPPED, NewEvent(Kind.STOPPED))
+    await front.fanout._look()
+    whole = (await reading).text
+    kinds = [json.loads(line[6:])["kind"] for line in whole.splitlines() if line.startswith("data: ")]
+    assert kinds == ["waiting", "resolving", "building", "launching", "ready", "ending", "stopping", "stopped"]
+    assert f'"phase": "ready", "message": "It will be stopped.\\n", "ends_at": {at}' in whole
+    assert whole.startswith(short.rstrip("\n"))
+    assert (await http.get(path, params={"until": "stopped"}, headers={"last-event-id": f"{launch}.8.0"})).status_code == 204
+    assert (await http.get(path, headers={"last-event-id": f"{launch}.5.0"})).status_code == 204
+    assert (await http.get(path, params={"until": "tomorrow"})).status_code == 422
+    assert front.fanout.feeds() == []
+
+
+async def test_a_question_without_a_body_leaves_no_feed(http, front):
+    launch = await front.launch()
+    assert (await http.head("/build/gh/norvig/pytudes/HEAD", headers={"last-event-id": f"{launch}.1.0"})).status_code == 200
+    assert front.fanout.feeds() == []
 
 
 async def test_allowed_variables_are_kept(settings):

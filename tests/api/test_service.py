@@ -34,6 +34,23 @@ async def test_health_names_what_is_missing(http):
     assert (await http.post("/health")).status_code == 405
 
 
+async def test_those_who_wait_for_a_bad_answer_share_it(http, front):
+    asked = 0
+
+    async def nobody():
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.05)
+        raise OSError
+
+    front.inner.state.health._ask_hub = nobody
+    answers = await asyncio.gather(*(http.get("/health") for _ in range(30)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert asked == 1
+    assert (await http.get("/health")).status_code == 503
+    assert asked == 2  # who asks later is told what is true then
+
+
 async def test_probes(http):
     assert (await http.get("/livez")).status_code == 200
     assert (await http.get("/readyz")).status_code == 200
