@@ -57,7 +57,7 @@ async def test_a_reader_of_a_log_as_text_who_does_not_read_is_dropped(front, mon
         "raw_path": b"", "query_string": b"", "headers": [(b"host", b"127.0.0.1:8000")], "scheme": "http", "http_version": "1.1",
         "client": ("127.0.0.1", 5000), "server": ("127.0.0.1", 8000), "root_path": "",
     }
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await front.app(scope, receive, send)
     assert sent == ["http.response.start"]
 

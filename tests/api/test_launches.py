@@ -158,7 +158,7 @@ async def test_a_stream_tells_its_end_though_the_log_before_it_has_expired(http,
     launch, build = await front.building()
     await front.fail(launch, build, {"code": "x", "message": "It failed.", "hint": ""}, await front.log(build, 1, ["one\n", "two\n"]))
     await front.process.db.rows(sa.text("DELETE FROM log_chunk"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         told = (await http.get(f"/api/v1/launches/{launch}/events")).text
     assert re.findall(r"id: \S+?\.(\S+)", told) == ["1.0", "2.0", "3.0", "4.2"]
     assert '"reason": {"code": "x"' in told
