@@ -18,6 +18,7 @@ from services.queue.app import TASKS
 from tests.faults.place import Place
 from tests.faults.watch import Watch
 
+_STATEMENT = 10.0  # seconds that services.db waits for the answer to one
 _SLICE, _SHARE = 0.2, 0.1  # seconds of a starved process's round, and the share of it that it runs
 
 
@@ -127,6 +128,8 @@ class Faults:
 
     async def _half_open(self, target: str, _: float) -> None:
         self._place.proxies[target].half_open()
+        if target == "postgres":  # nobody can know before the time that a statement may take is over
+            self._watch.unwell(target, _STATEMENT)
 
     async def _delay(self, target: str, seconds: float) -> None:
         self._place.proxies[target].latency = seconds / 30

@@ -85,8 +85,15 @@ class Watch:
             yield
         finally:
             self._hurt[name] -= 1
-            self._well[name] = time.monotonic()
-            self._over.append((name, since, self._well[name]))
+            now = time.monotonic()
+            self._well[name] = max(now, self._well.get(name, 0.0))
+            self._over.append((name, since, now))
+
+    def unwell(self, name: str, seconds: float) -> None:
+        """A fault that is over at once is felt for so long."""
+        now = time.monotonic()
+        self._well[name] = now + seconds
+        self._over.append((name, now, now + seconds))
 
     async def killed(self, pid: int) -> None:
         """Whatever this process owned waits for its next owner from now on. Call before the kill."""
@@ -135,7 +142,7 @@ class Watch:
         processes = (*self._place.parts, *self._place.others, *self._place.servers)
         for name in (*processes, "disk"):
             if self._hurt.get(name) or (name in processes and not self._place.alive(name)):
-                self._well[name] = time.monotonic()
+                self._well[name] = max(time.monotonic(), self._well.get(name, 0.0))
 
     def _able(self, kind: str) -> float:
         """For how many seconds somebody could have taken rows of this kind."""
@@ -160,7 +167,7 @@ class Watch:
         now, hurt = time.monotonic(), dict[str, float]()
         for name, since, until in self._over:
             if until > orphan.since:
-                hurt[name] = hurt.get(name, 0.0) + until - max(since, orphan.since)
+                hurt[name] = hurt.get(name, 0.0) + min(now, until) - max(since, orphan.since)
         words = [f"{name} {seconds:.1f} s" for name, seconds in hurt.items()]
         words += [f"{name} still" for name, number in self._hurt.items() if number]
         return TakeOver(what, now - orphan.since, self._able_for.get(orphan.kind, 0.0) - orphan.able, ", ".join(words))
