@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.accept import START, Asked, accept, parse
+from api.accept import START, Asked, accept, client_of, parse
 from api.build_tokens import origin_of
 from api.held import checked_id
 from api.layouts import layout_of
@@ -30,6 +30,7 @@ from api.streams.position import read
 from api.streams.response import OneEvent
 from services.errors import BadRequest, DockyardError, NotFound, Overloaded, Paused
 from services.policy.bounds import Rate
+from services.policy.networks import network_of
 from services.usecases.read import build as read_build
 from services.usecases.read import stream_end
 
@@ -71,12 +72,12 @@ class Door:
     async def _events(self, what: str, id_: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Errors are left to the app, whose route says the same: they are few and need no haste."""
         request = Request({**scope, "app": self.app}, receive)
-        services, last, until = services_of(request), request.headers.get("last-event-id", ""), request.query_params.get("until", "ready")
+        until = request.query_params.get("until", "ready")
         try:
             if what == "builds":
-                response = await follow_build(services, id_, last)
+                response = await follow_build(request, id_)
             elif until in ("ready", "stopped"):
-                response = await follow(services, id_, last, whole=until == "stopped")
+                response = await follow(request, id_, whole=until == "stopped")
             else:
                 raise BadRequest("`until` is ready or stopped.")
         except DockyardError:
@@ -111,7 +112,7 @@ async def build(request: Request) -> Response:
         return OneEvent(refusal(400, MISSING_ACCEPT))
     last = read(request.headers.get("last-event-id", ""))
     if last is not None:
-        return await resume(services, *last)
+        return await resume(services, client_of(request), *last)
     provider, raw = raw_spec(request.scope, "/build/")
     if request.method == "HEAD":
         return Response(media_type="text/event-stream")
@@ -119,17 +120,27 @@ async def build(request: Request) -> Response:
     token = request.query_params.get("build_token", "")
     if token and not services.tokens.valid(token, request.scope["path"].removeprefix("/build/"), origin_of(request.headers)):
         return OneEvent(refusal(403, "Invalid build token"))
-    check_room(services)
+    network = check_room(services, client_of(request))
     spec = parse(services, provider, raw)
     asked = Asked(build_only=build_only, counted=not token, layout=layout_of(services, request.query_params))
     created, feed = await accept(request, services, spec, asked)
-    return EventStream(services.fanout, feed, START, _rate(created.rate))
+    return EventStream(services.fanout, feed, START, network, _rate(created.rate))
 
 
-def check_room(services: ApiServices) -> None:
-    """Raise `Overloaded` where this process has as many streams as it may have."""
-    if services.fanout.watchers >= services.settings.limits.streams:
-        raise Overloaded("This server has too many open streams. Try again in half a minute.", 30)
+def check_room(services: ApiServices, client: str) -> str:
+    """The network in which a client's stream counts, "" where it counts in none. Raises `Overloaded` where this process has as many
+    streams as it may have, in all or of that network."""
+    fanout, bounds = services.fanout, services.creator.bounds
+    if fanout.watchers >= services.settings.limits.streams:
+        raise Overloaded("This server has too many open streams. Try again in half a minute.", 30, "streams")
+    if not bounds.streams_per_network:
+        return ""
+    network = network_of(client, bounds.ipv4_network, bounds.ipv6_network)
+    if fanout.networks[network] >= bounds.streams_per_network:
+        raise Overloaded(
+            f"Your network has {bounds.streams_per_network} open streams here, which is as many as it may have. Close some of its pages.",
+            30, "streams_per_network")
+    return network
 
 
 def _rate(rate: Rate | None) -> dict[str, str]:
@@ -152,39 +163,39 @@ def _refused(error: DockyardError) -> Response:
     return OneEvent(body, {"retry-after": str(error.retry_after)})
 
 
-def _start(last_event_id: str, id_: str) -> Position:
-    last = read(last_event_id)
+def _start(request: Request, id_: str) -> Position:
+    last = read(request.headers.get("last-event-id", ""))
     return last[1] if last is not None and last[0] == id_ else START
 
 
-async def follow(services: ApiServices, launch: str, last_event_id: str, *, whole: bool = False) -> Response:
+async def follow(request: Request, launch: str, *, whole: bool = False) -> Response:
     """The stream of a launch from its begin, or from where a reader of it has been; 204 if there is nothing more to tell.
 
     It ends when the server is ready, or, if `whole`, when the server has ended. Raises `NotFound` and `Overloaded`.
     """
-    start = _start(last_event_id, launch)
+    services, start = services_of(request), _start(request, launch)
     if not services.fanout.goes_on(launch, whole=whole):
         end = await stream_end(services.teller.db, checked_id(launch, "launch"), whole=whole)
         if end is None:
             raise NotFound("There is no such launch. It may have expired; start a new one.")
         if end and start.event >= end:
             return Response(status_code=204)
-    check_room(services)
-    return EventStream(services.fanout, services.fanout.begin(launch, whole=whole), start)
+    network = check_room(services, client_of(request))
+    return EventStream(services.fanout, services.fanout.begin(launch, whole=whole), start, network)
 
 
-async def follow_build(services: ApiServices, build: str, last_event_id: str) -> Response:
+async def follow_build(request: Request, build: str) -> Response:
     """The stream of a build by itself, as `follow`: its log, then its end."""
-    start = _start(last_event_id, build)
+    services, start = services_of(request), _start(request, build)
     if not services.fanout.goes_on(build):
         row = await read_build(services.teller.db, checked_id(build, "build"))
         if row["ended_at"] is not None and start.event > 0:
             return Response(status_code=204)
-    check_room(services)
-    return EventStream(services.fanout, services.fanout.begin_build(build), start)
+    network = check_room(services, client_of(request))
+    return EventStream(services.fanout, services.fanout.begin_build(build), start, network)
 
 
-async def resume(services: ApiServices, launch: str, start: Position) -> Response:
+async def resume(services: ApiServices, client: str, launch: str, start: Position) -> Response:
     """Go on with a launch's stream; 204 tells a native EventSource that there is nothing more and that it should stay
     away.
     """
@@ -193,5 +204,5 @@ async def resume(services: ApiServices, launch: str, start: Position) -> Respons
         return OneEvent(refusal(404, "This launch is not known any more. Start a new one."))
     if end and start.event >= end:
         return Response(status_code=204)
-    check_room(services)
-    return EventStream(services.fanout, services.fanout.begin(launch), start)
+    network = check_room(services, client)
+    return EventStream(services.fanout, services.fanout.begin(launch), start, network)

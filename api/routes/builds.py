@@ -91,7 +91,7 @@ async def events(
     last_event_id: Annotated[str, Header(max_length=100, description="Where to go on.")] = "",
 ) -> Response:
     """Its log from the first line, live, and its end, as server-sent events. `id` is `<build>.<0, or 1 for the end>.<line>`."""
-    return await follow_build(services_of(request), build_id, last_event_id)
+    return await follow_build(request, build_id)
 
 
 @router.delete("/{build_id}", status_code=202, summary="Cancel a build", dependencies=[Depends(need_admin)])

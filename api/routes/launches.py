@@ -115,4 +115,4 @@ async def events(
     The `id` of an event is `<launch>.<event>.<line>`; a reader who names the last one it has seen misses
     nothing.
     """
-    return await follow(services_of(request), launch_id, last_event_id, whole=until == "stopped")
+    return await follow(request, launch_id, whole=until == "stopped")

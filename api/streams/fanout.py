@@ -6,6 +6,7 @@ since wake-ups may be lost. Log lines are read once per wake-up of a build and e
 the same way. The broadcast yields every few hundred watchers, so that requests are served in between. """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Fanout:
         self._reader = Reader(db, self._feeds, self._broadcast)
         self._tasks: set[asyncio.Task[None]] = set()
         self.watchers = 0
+        self.networks: Counter[str] = Counter()  # watchers by network, where there is a bound on them
 
     def start(self) -> None:
         """Begin to listen. A task that dies takes the process along: it must not serve streams that never move."""
@@ -73,6 +75,14 @@ class Fanout:
         """All launches and builds that are watched here."""
         return self._feeds.all()
 
+    def count(self, network: str, by: int) -> None:
+        """A connection has come (1) or gone (-1)."""
+        self.watchers += by
+        if network:
+            self.networks[network] += by
+            if not self.networks[network]:
+                del self.networks[network]
+
     # -- watchers --------------------------------------------------------------------------------------------
 
     def begin(self, launch: str, known: Iterable[StoredEvent] = (), *, whole: bool = False) -> Feed:
@@ -100,7 +110,7 @@ class Fanout:
         """This feed, or another of the same if it has been forgotten since it was begun: whoever had watched it was gone."""
         if feed in self._feeds.of(feed.launch):
             return feed
-        return self.begin_build(feed.launch) if feed.of_build else self.begin(feed.launch, whole=feed.ends != ENDS_STREAM)
+        return self.begin_build(feed.launch) if feed.of_build else self.begin(feed.launch, whole=feed.ends is not ENDS_STREAM)
 
     async def watch(self, feed: Feed, watcher: Watcher, start: Position) -> None:
         """Bring a watcher up to the feed's position and let it live there; the feed is a current one."""

@@ -26,7 +26,7 @@ class Feeds:
 
     def find(self, launch: str, *, whole: bool = False) -> Feed | None:
         """The feed of a launch or a build, if there is one."""
-        return next((feed for feed in self.of(launch) if whole == (feed.ends == ENDS_SERVER)), None)
+        return next((feed for feed in self.of(launch) if whole == (feed.ends is ENDS_SERVER)), None)
 
     def begin(self, launch: str, *, whole: bool = False) -> Feed:
         """The feed of a launch."""

@@ -25,13 +25,16 @@ _NEVER = 24 * 3600  # seconds
 class EventStream(Response):
     """The stream of one launch or build from a position on."""
 
-    def __init__(self, fanout: Fanout, feed: Feed, start: Position, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, fanout: Fanout, feed: Feed, start: Position, network: str = "", headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.raw_headers = [*HEADERS, *((k.lower().encode(), v.encode()) for k, v in (headers or {}).items())]
         self._fanout = fanout
         self._feed = feed
         self._start = start
+        self._network = network  # in which it counts; empty: in none
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the stream has ended or the other side has gone."""
@@ -43,7 +46,7 @@ class EventStream(Response):
         task = asyncio.current_task()
         watcher = Watcher(send, task.cancel if task is not None else lambda: None)
         feed = self._feed
-        self._fanout.watchers += 1
+        self._fanout.count(self._network, 1)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             watcher.push(_RETRY)
@@ -55,7 +58,7 @@ class EventStream(Response):
             if not watcher.dropped:
                 raise
         finally:
-            self._fanout.watchers -= 1
+            self._fanout.count(self._network, -1)
             watcher.gone()
             self._fanout.leave(feed, watcher)
 

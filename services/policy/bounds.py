@@ -19,6 +19,7 @@ _SOON = 15  # seconds, where a launch under way has to become ready
 _USUAL = {
     "open_per_network": 1024, "servers_per_client": 600, "servers_per_network": 1200, "servers_per_repository": 600,
     "launches_per_minute": 600, "launches_per_hour": 2400, "network_launches_per_minute": 1200, "network_launches_per_hour": 4800,
+    "streams_per_network": 4000,
 }
 
 
@@ -36,6 +37,7 @@ class Bounds:
     launches_per_hour: int = 0
     network_launches_per_minute: int = 0
     network_launches_per_hour: int = 0
+    streams_per_network: int = 0
     ipv4_network: int = 24
     ipv6_network: int = 64
 

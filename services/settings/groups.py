@@ -91,6 +91,7 @@ class LimitSettings(Group):
     ipv6_network: int = Field(64, ge=0, le=128, description="Bits of an IPv6 address that make its network.")
     banned_networks: dict[str, str] = Field(default_factory=dict, description="Networks that may not launch, each with the name that they are told, as BinderHub's ban_networks.")
     streams: int = Field(15000, ge=1, description="Open event streams per api process.")
+    streams_per_network: int | None = Field(None, ge=0, description="The same of one network, so that it takes no other's place. Unset: 4000 where others reach the front door.")
 
     @field_validator("quotas")
     @classmethod

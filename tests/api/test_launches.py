@@ -189,6 +189,34 @@ async def test_a_stream_goes_on_to_the_end_of_the_server_if_asked_to(http, front
     assert front.fanout.feeds() == []
 
 
+async def test_one_network_does_not_take_all_places_of_streams(settings):
+    limits = load({"DOCKYARD_LIMITS_STREAMS_PER_NETWORK": "2"}).limits
+    front = Front(replace(settings, limits=limits))
+    launch, build = await front.building()
+    paths = [f"/api/v1/launches/{launch}/events", f"/api/v1/builds/{build}/events", f"/build/gh/{launch}"]
+
+    def client(address):
+        transport = httpx.ASGITransport(app=front.app, client=(address, 5000))
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
+
+    async with client("203.0.113.1") as one, client("203.0.113.9") as neighbour, client("198.51.100.1") as other:
+        streams = [asyncio.create_task(one.get(path)) for path in paths[:2]]
+        while front.fanout.networks["203.0.113.0/24"] < 2:
+            await asyncio.sleep(0.01)
+        refused = [await neighbour.get(path, headers={"last-event-id": f"{launch}.1.0"}) for path in paths]
+        streams.append(asyncio.create_task(other.get(paths[0])))
+        while front.fanout.watchers < 3:
+            await asyncio.sleep(0.01)
+        for stream in streams:
+            stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+    assert [answer.status_code for answer in refused] == [429, 429, 200]
+    assert {answer.json()["limit"] for answer in refused[:2]} == {"streams_per_network"}
+    assert '"limit": "streams_per_network"' in refused[2].text
+    assert (front.fanout.watchers, dict(front.fanout.networks)) == (0, {})
+    await front.aclose()
+
+
 async def test_a_question_without_a_body_leaves_no_feed(http, front):
     launch = await front.launch()
     assert (await http.head("/build/gh/norvig/pytudes/HEAD", headers={"last-event-id": f"{launch}.1.0"})).status_code == 200
