@@ -94,8 +94,8 @@ class Engine:
                 binds={source: {"bind": target, "mode": "ro" if read_only else "rw"} for source, target, read_only in order.mounts},
                 tmpfs=dict(order.tmpfs) or None, network_mode=order.network or None, mem_limit=order.memory or None,
                 memswap_limit=order.memory or None, nano_cpus=int(order.cpus * 1e9) or None, cpu_shares=SHARES,
-                pids_limit=order.processes or None, security_opt=list(order.security) or None, cap_drop=["ALL"], cap_add=list(order.capabilities) or None,
-                read_only=order.read_only, init=False,
+                pids_limit=order.processes or None, security_opt=list(order.security) or None, cap_drop=["ALL"],
+                cap_add=list(order.capabilities) or None, read_only=order.read_only, init=False,
                 log_config=docker.types.LogConfig(type="json-file", config={
                     "max-size": str(order.log_bytes), "max-file": "2"} if order.log_bytes else {}),
             )
