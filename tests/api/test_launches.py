@@ -199,7 +199,7 @@ async def test_one_network_does_not_take_all_places_of_streams(settings):
         transport = httpx.ASGITransport(app=front.app, client=(address, 5000))
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
-    async with client("203.0.113.1") as one, client("203.0.113.9") as neighbour, client("198.51.100.1") as other:
+    async with asyncio.timeout(60), client("203.0.113.1") as one, client("203.0.113.9") as neighbour, client("198.51.100.1") as other:
         streams = [asyncio.create_task(one.get(path)) for path in paths[:2]]
         while front.fanout.networks["203.0.113.0/24"] < 2:
             await asyncio.sleep(0.01)
