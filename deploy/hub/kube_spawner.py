@@ -14,16 +14,16 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from kubernetes_asyncio.client import ApiException, V1OwnerReference
 from kubespawner import KubeSpawner
-from traitlets import Float
+from traitlets import Float, Unicode
 
 from deploy.hub.binder import BinderMixin, option
-from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
-from services.hub.verdict import Verdict
+from deploy.hub.failure import BROKEN, UNLUCKY, StartFailed
+from deploy.hub.kube_trouble import FULL, Trouble, trouble
 from services.settings import Settings
 
 # An image made by repo2docker, new or old, has one of these; the launch's arguments follow.
@@ -38,7 +38,6 @@ command = "jupyter-lab" if major >= 3 else "jupyter-notebook"
 os.execvp(command, [command, *sys.argv[1:]])
 """)
 _POLL = 0.05  # seconds between two looks at a starting server
-_ABSENT = re.compile(r"not found|manifest unknown|no such image|does not exist|pull access denied|repository .* unknown", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError)  # no answer of the API server
 _REFLECTORS = asyncio.Lock()
@@ -46,61 +45,12 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a pod does not become a server; `patience` is how many seconds it may last."""
-
-    sentence: str
-    verdict: Verdict
-    patience: float = 0.0
-    crashed: bool = False  # its log may say why
-
-
-def trouble(pod: Mapping[str, Any]) -> Trouble | None:
-    """What is wrong with the pod of a starting server, if anything is."""
-    status = pod.get("status") or {}
-    if status.get("phase") in ("Failed", "Succeeded"):
-        words = status.get("reason") or ""
-        ended = _terminated(status)
-        return _crashed(ended) if ended else Trouble(f"The cluster ended the server's pod while it started ({words}).", UNLUCKY)
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        state = container.get("state") or {}
-        waiting = state.get("waiting") or {}
-        reason, words = str(waiting.get("reason") or ""), str(waiting.get("message") or "")[:300]
-        if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
-            if _ABSENT.search(words) or reason == "ErrImageNeverPull":
-                return Trouble("The image of this launch is not in the registry any more.", VANISHED)
-            return Trouble(f"The image of this launch cannot be pulled ({reason}: {words}).", UNLUCKY, patience=30)
-        if reason in ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-            return Trouble(f"The server's container cannot be made ({reason}: {words}).", BROKEN, patience=5)
-        if reason == "CrashLoopBackOff":
-            return _crashed((container.get("lastState") or {}).get("terminated") or {})
-        if (ended := state.get("terminated")) and container.get("name") == "notebook":
-            return _crashed(ended)
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            words = str(condition.get("message") or "").rstrip(". ")
-            return Trouble(f"No node of the cluster has room for this server: {words}.", UNLUCKY, patience=float("inf"))
-    return None
-
-
-def _terminated(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    for container in status.get("containerStatuses") or ():
-        if found := (container.get("state") or {}).get("terminated"):
-            return dict(found)
-    return {}
-
-
-def _crashed(ended: Mapping[str, Any]) -> Trouble:
-    if ended.get("reason") == "OOMKilled":
-        return Trouble("The server was ended because it used more memory than it may use.", BROKEN)
-    return Trouble(f"The server ended with status {ended.get('exitCode', '?')} before it could be used.", BROKEN, crashed=True)
-
-
 class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # JupyterHub has no types
     """Starts the server of `user_options["image"]` in a pod."""
 
     patience = Float(300, config=True, help="Seconds from the request to the answer of the server, its image's pull included.")
+    owner = Unicode("", config=True, help="ConfigMap of the servers' namespace that their pods belong to; they go with it.")
+    _full: Trouble | None = None  # the cluster does not take the pod yet, because a quota is used up
 
     def get_env(self) -> dict[str, str]:
         """KubeSpawner's environment, the launch's `BINDER_*` and the launch's own variables."""
@@ -127,12 +77,34 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
                     raise
             await asyncio.sleep(1)
 
-    async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
-        """False, for another try, while the API server is away."""
+    async def _owners(self) -> list[V1OwnerReference]:
+        """What pods go with; where there is none, or we may not read it, they belong to nobody."""
+        if not self.owner:
+            return []
         try:
-            return bool(await super()._make_create_pod_request(pod, request_timeout))
+            found = await self.api.read_namespaced_config_map(self.owner, self.namespace)
+        except ApiException as error:
+            if error.status not in (403, 404):
+                raise
+            self.log.warning("The owner of servers cannot be read: %s", error.reason)
+            return []
+        return [V1OwnerReference(api_version="v1", kind="ConfigMap", name=self.owner, uid=found.metadata.uid)]
+
+    async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
+        """False, for another try, while the API server is away or a quota is used up."""
+        try:
+            pod.metadata.owner_references = await asyncio.wait_for(self._owners(), request_timeout)
+            made = bool(await super()._make_create_pod_request(pod, request_timeout))
         except _AWAY:
             return False
+        except ApiException as error:
+            if error.status == 403 and "exceeded quota" in str(error.body):
+                self._full = FULL
+            elif error.status != 429 and error.status < 500:
+                raise
+            return False
+        self._full = None
+        return made
 
     async def _make_delete_pod_request(self, *args: Any) -> bool:
         """False, for another try, while the API server is away."""
@@ -143,6 +115,7 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
 
     def start(self) -> "asyncio.Future[str]":
         """Start the pod; done when the server answers. Fails with `StartFailed`."""
+        self._full = None
         inner = super().start()
         self._start_future = asyncio.ensure_future(self._started(inner))
         return self._start_future
@@ -165,7 +138,7 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
                     answering.cancel()
                 return url
         except TimeoutError as error:
-            found = trouble(self._pod() or {})
+            found = self._full or trouble(self._pod() or {})
             words = found.sentence if found else "Its pod was made, and it did not answer."
             raise StartFailed(f"The server was not ready within {self.patience:.0f} seconds. {words}", UNLUCKY) from error
         finally:
@@ -248,6 +221,7 @@ def configure(c: Any, settings: Settings) -> None:
     spawner.cmd = list(COMMAND)
     DockyardKubeSpawner.cors_allow_origin = settings.front.origins[0] if len(settings.front.origins) == 1 else ""
     spawner.patience = found.server_start
+    spawner.owner = found.owner
     spawner.start_timeout = int(found.server_start) + 30
     spawner.http_timeout = 30
     spawner.k8s_api_request_retry_timeout = 300

@@ -16,6 +16,7 @@ class KubernetesSettings(Group):
     namespace: str = Field("", description="Namespace of the builds; empty: the one of the pod or of the context.")
     users: str = Field("", description="Namespace of the user servers; empty: the same as the builds'.")
     instance: str = Field("dockyard", pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$", description="Label value that tells this installation's pods from another's.")
+    owner: str = Field("", description="ConfigMap in each of the two namespaces that build pods and user servers belong to, so that the cluster removes them with it; the chart makes one, which goes when the release is uninstalled. Empty: they belong to nobody.")
     build_image: str = Field("dockyard/build:latest", description="Image that builds run in; made from deploy/build.")
     pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field("", description="When the build image is pulled; empty: as the cluster decides from its tag.")
     pull_secrets: list[str] = Field(default_factory=list, description="Secrets that the build image is pulled with.")

@@ -21,6 +21,7 @@ from services.runtimes.kubernetes.logs import PHASES, Position, read
 from services.runtimes.kubernetes.manifest import manifest, secret
 from services.runtimes.kubernetes.nodes import Nodes
 from services.runtimes.kubernetes.objects import BUILD, INSTANCE, Object, builds_of, labels_of, name_of, pods, secrets
+from services.runtimes.kubernetes.owner import Owner
 from services.runtimes.kubernetes.pods import GONE, Goes, Runs, Waits, state
 from services.runtimes.kubernetes.telling import Telling
 from services.runtimes.kubernetes.watch import PodWatch
@@ -42,6 +43,7 @@ class PodBuilder:
         self._settings = settings
         self._builds = builds
         self._nodes = Nodes(cluster, settings)
+        self._owner = Owner(cluster, settings.owner)
         self._watch = PodWatch(cluster, settings)
         self._made: set[str] = set()  # handles whose pod this process has just made
         self._refused: dict[str, DockyardError] = {}  # handles that the cluster did not take, for `follow` to tell
@@ -65,7 +67,7 @@ class PodBuilder:
         logins = self._telling.logins(job)
         pod = manifest(
             job, self._telling.environment(job), self._settings, namespace=self._cluster.namespace, seconds=self._builds.timeout,
-            nodes=await self._nodes.names(), private=bool(logins),
+            nodes=await self._nodes.names(), private=bool(logins), owners=await self._owner.references(),
         )
         try:
             made = await self._cluster.call("POST", pods(self._cluster.namespace), body=pod)

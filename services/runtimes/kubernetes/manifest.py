@@ -32,13 +32,13 @@ _HOSTNAME = "kubernetes.io/hostname"
 
 def manifest(
     job: BuildJob, told: Mapping[str, str], settings: KubernetesSettings, *, namespace: str, seconds: float, nodes: Sequence[str] = (),
-    private: bool = False,
+    private: bool = False, owners: Sequence[Object] = (),
 ) -> dict[str, Any]:
     """The build pod of `job`.
 
     `told` is the environment that tells the build program what to do; `seconds` is the deadline; `nodes` are the names
     of the nodes that can build, of which the repository's own is preferred. `private`: its repositories need the logins of
-    `secret`, which one container fetches them with that has ended before the build begins.
+    `secret`, which one container fetches them with that has ended before the build begins. With the last of `owners` the pod goes.
     """
     labels = {
         **settings.labels, "app.kubernetes.io/name": "dockyard", "app.kubernetes.io/managed-by": "dockyard", COMPONENT: "build",
@@ -52,9 +52,11 @@ def manifest(
     if settings.builder == "contained":
         # Before Kubernetes 1.30 an annotation says what `appArmorProfile` says later; its default refuses every mount.
         annotations[f"container.apparmor.security.beta.kubernetes.io/{CONTAINER}"] = "unconfined"
+    metadata: dict[str, Any] = {"name": job.handle, "namespace": namespace, "labels": labels, "annotations": annotations}
+    if owners:
+        metadata["ownerReferences"] = list(owners)
     return {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": job.handle, "namespace": namespace, "labels": labels, "annotations": annotations},
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": _spec(job, told, settings, seconds, nodes, private),
     }
 

@@ -17,6 +17,11 @@ def pods(namespace: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{namespace}/pods" + (f"/{name}" if name else "")
 
 
+def configmap(namespace: str, name: str) -> str:
+    """The path of a ConfigMap."""
+    return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+
+
 def secrets(namespace: str) -> str:
     """The path of a namespace's Secrets."""
     return f"/api/v1/namespaces/{namespace}/secrets"

@@ -1,17 +1,14 @@
-"""The chart, installed on the cluster that KUBECONFIG names, with images made here, and what a user and an operator do with it.
+"""The chart, installed on the cluster (see `cluster`) with images made here, and what a user and an operator do with it.
 
-The cluster's node has to be this machine and to run images of the local Docker engine: addresses of services and pods are
-reached as they are, and images are not pulled. The user servers' base image is one of the local engine, which builds find in
-the bundled registry under Docker Hub's name.
+The user servers' base image is one of the local engine, which builds find in the bundled registry under Docker Hub's name.
+Builds have a namespace that the chart makes, servers one that was there before; volumes are directories of the node.
 """
 
 import asyncio
 import base64
 import json
-import os
 import secrets
-import subprocess
-import time
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,63 +18,40 @@ from urllib.parse import quote
 import helm_python
 import httpx
 
+from tests.deploy.helm.cluster import SERVER, TAG, kubectl
 from tests.deploy.helm.rendered import CHART
 from tests.gitserver import GitServer, Repo
 from tests.services.runtimes.docker import lab
-from tests.stack import ROOT, Stream
+from tests.stack import Stream
 
-IMAGES = {"app": "deploy/image/Dockerfile", "hub": "deploy/hub/Dockerfile", "build": "deploy/build/Dockerfile"}
-STAND_INS = ("postgres:18", "valkey/valkey:9", "registry:2")
-TAG = "cluster-test"
 HOST = {"host": "127.0.0.1:8000"}
 OVER = ("ready", "failed")
 SMALL: dict[str, Any] = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
-SERVER = (
-    f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan\nUSER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n"
+VOLUMES = ("data-dockyard-postgresql-0", "data-dockyard-registry-0", "dockyard-hub")  # names of their claims
+KINDS = (
+    "deployment,statefulset,daemonset,service,configmap,secret,job,pod,pvc,role,rolebinding,networkpolicy,serviceaccount,pdb,hpa,"
+    "ingress,resourcequota"
 )
-
-
-def reason() -> str:
-    """Why these tests cannot run here, or ""."""
-    if not os.environ.get("KUBECONFIG"):
-        return "KUBECONFIG points to no cluster"
-    if why := lab.reason():
-        return why
-    missing = [name for name in STAND_INS if not lab.docker("images", "-q", name)]
-    return f"the engine has no image {', '.join(missing)}" if missing else ""
-
-
-def kubectl(*words: str, check: bool = True) -> str:
-    """Run kubectl; its output."""
-    done = subprocess.run(["kubectl", *words], capture_output=True, text=True, check=False, timeout=300)
-    assert not (check and done.returncode), f"kubectl {' '.join(words)}: {done.stderr}"
-    return done.stdout.strip()
-
-
-def make_images() -> None:
-    """Make the three images of the chart; quick where nothing has changed."""
-    for name, file in IMAGES.items():
-        made = ("-t", f"dockyard/{name}:{TAG}", "-f", str(ROOT / file), str(ROOT))
-        lab.docker("buildx", "build", "-q", "--build-arg", f"BASE={lab.SMALL}", *made)
 
 
 class Release:
     """One installation in namespaces of its own, and a git server beside it."""
 
-    def __init__(self, repositories: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.namespace = f"dy-{secrets.token_hex(3)}"
         self.builds, self.users = f"{self.namespace}-builds", f"{self.namespace}-users"
         self.port = 30000 + secrets.randbelow(2700)
-        self.repositories = repositories
-        self.git = GitServer(repositories, host=lab.gateway())
-        self.gone: list[str] = []
+        self.directory, self.repositories = directory, directory / "repositories"
+        self.repositories.mkdir()
+        self.git = GitServer(self.repositories, host=lab.gateway())
 
     # -- the operator's side ---------------------------------------------------------------------------------------------
 
     def values(self) -> dict[str, Any]:
-        """deploy/helm/values/try.yaml for a small machine: local images, no volumes, namespaces apart, two front doors."""
+        """deploy/helm/values/try.yaml for a small machine: local images, namespaces apart, two front doors, a runtime class."""
         never: dict[str, Any] = {"tag": TAG, "pullPolicy": "Never"}
-        kept: dict[str, Any] = {"enabled": True, "pullPolicy": "Never", "persistence": {"enabled": False}, "resources": SMALL}
+        persistence = {"enabled": True, "size": "1Gi", "storageClass": self.namespace}
+        kept: dict[str, Any] = {"enabled": True, "pullPolicy": "Never", "persistence": persistence, "resources": SMALL}
         registry = f"dockyard-registry.{self.namespace}.svc.cluster.local:5000"
         self.registries = (
             f'[[registry]]\nprefix = "docker.io"\nlocation = "{registry}/hub"\ninsecure = true\n'
@@ -92,20 +66,37 @@ class Release:
             },
             "valkey": {"enabled": True, "pullPolicy": "Never", "resources": SMALL},
             "registry": {"bundled": kept | {"nodePort": self.port}},
-            "hub": {"persistence": {"enabled": False}, "resources": SMALL}, "proxy": {"resources": SMALL},
-            "api": {"replicas": 2, "resources": SMALL, "drainSeconds": 5},
+            "hub": {"persistence": persistence, "resources": SMALL}, "proxy": {"resources": SMALL},
+            "api": {"resources": SMALL, "drainSeconds": 5, "autoscaling": {"enabled": True}},
             **{name: {"replicas": 1, "resources": SMALL, "drainSeconds": 5} for name in ("worker", "launcher", "reaper")},
             "builds": {
                 "namespace": self.builds, "createNamespace": True, "scheduleSeconds": 120, "registriesConfigMap": "registries",
+                "runtimeClass": self.namespace,
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "10Mi"},
                               "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "10Gi"}},
             },
             "users": {
-                "namespace": self.users, "createNamespace": True,
+                "namespace": self.users, "runtimeClass": self.namespace,
                 "resources": {"memoryRequest": "64Mi", "memoryLimit": "1Gi", "cpuRequest": 0.01, "cpuLimit": 2},
             },
-            "settings": {"egress": {"private": True}},
+            "settings": {"egress": {"private": True}, "reaper": {"orphan_age": 20}},
         }
+
+    def prepare(self) -> None:
+        """What is there before the chart comes: the users' namespace, volumes, a runtime class (of the engine's usual runtime)."""
+        kubectl("create", "namespace", self.users)
+        kubectl("apply", "-f", "-", given={
+            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": self.namespace}, "handler": "docker"})
+        for name in VOLUMES:
+            place = self.directory / name
+            place.mkdir()
+            place.chmod(0o777)
+            kubectl("apply", "-f", "-", given={
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{self.namespace}-{name}"},
+                "spec": {"storageClassName": self.namespace, "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                         "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(place)},
+                         "claimRef": {"namespace": self.namespace, "name": name}},
+            })
 
     def install(self) -> None:
         """`helm install`, by the wheel, and wait until every deployment is ready."""
@@ -119,17 +110,31 @@ class Release:
         lab.docker("rmi", name)
         self.api, self.proxy, self.hub = (self._service(name) for name in ("dockyard-api", "dockyard-proxy", "dockyard-hub"))
 
-    def uninstall(self) -> list[str]:
-        """`helm uninstall`; the names of what is left in the release's own namespace."""
+    def upgrade(self, values: dict[str, Any]) -> None:
+        """`helm upgrade` to other values, and wait until it is done everywhere."""
+        with helm_python.Config(namespace=self.namespace) as config:
+            config.upgrade(str(CHART), "dockyard", values)
+        for name in kubectl("-n", self.namespace, "get", "deployment", "-o", "name").splitlines():
+            kubectl("-n", self.namespace, "rollout", "status", name, "--timeout=280s")
+
+    def uninstall(self) -> None:
+        """`helm uninstall`, and wait until the pods are gone."""
         with helm_python.Config(namespace=self.namespace) as config:
             config.uninstall("dockyard")
         kubectl("-n", self.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=120s", check=False)
-        kinds = "deployment,statefulset,service,configmap,secret,job,pod,pvc,role,rolebinding,networkpolicy,serviceaccount,pdb"
-        return kubectl("-n", self.namespace, "get", kinds, "-o", "name").splitlines()
+
+    def left(self, namespace: str) -> list[str]:
+        """What there is in a namespace, but for what a cluster puts into each."""
+        found = kubectl("-n", namespace, "get", KINDS, "-o", "name").splitlines()
+        return [name for name in found if not name.startswith(("serviceaccount/default", "secret/default-token", "configmap/kube-root-ca"))]
 
     def remove(self) -> None:
-        """Remove the namespaces and the images that were built."""
-        kubectl("delete", "namespace", self.namespace, self.builds, self.users, "--wait=false", "--ignore-not-found", check=False)
+        """Remove the namespaces, what `prepare` has made, and the images that were built."""
+        kubectl("delete", "namespace", self.namespace, self.builds, self.users, "--ignore-not-found", check=False)
+        kubectl("delete", "runtimeclass", self.namespace, "--ignore-not-found", check=False)
+        kubectl("delete", "pv", *(f"{self.namespace}-{name}" for name in VOLUMES), "--ignore-not-found", check=False)
+        for name in VOLUMES:
+            shutil.rmtree(self.directory / name, ignore_errors=True)
         images = lab.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
         if built := [image for image in images if image.startswith(f"127.0.0.1:{self.port}/")]:
             lab.docker("rmi", "-f", *built, check=False)
@@ -212,6 +217,13 @@ class Release:
             answer = await client.delete(f"{self.api}/api/v1/launches/{events[-1]['id'].split('.')[0]}", headers=HOST)
         assert answer.status_code < 300, answer.text
 
+    async def launch_of(self, events: list[dict[str, Any]]) -> dict[str, Any]:
+        """A launch as the REST API shows it."""
+        async with httpx.AsyncClient(timeout=20) as client:
+            answer = await client.get(f"{self.api}/api/v1/launches/{events[-1]['id'].split('.')[0]}", headers=HOST)
+        found: dict[str, Any] = answer.json()
+        return found
+
     async def rows(self) -> dict[str, int]:
         """How many launches are in each state, as the operator's list says."""
         found: dict[str, int] = {}
@@ -231,16 +243,3 @@ class Release:
         async with httpx.AsyncClient(timeout=20) as client:
             answer = await client.get(f"{self.hub}/hub/api/users", headers={"authorization": f"token {self.secret('hub-token')}"})
         return [user["name"] for user in answer.json()]
-
-
-async def until(holds: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until a condition (or what it awaits) is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(1)

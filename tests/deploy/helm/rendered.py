@@ -21,6 +21,30 @@ def values(name: str) -> dict[str, Any]:
     return found
 
 
+FROM_FILES = {path.stem: values(path.stem) for path in sorted(FILES.glob("*.yaml"))}
+MADE: Mapping[str, Mapping[str, Any]] = {
+    "minimal": TRY,
+    "dind": {**TRY, "builds": {"builder": "dind", "namespace": "b", "createNamespace": True}},
+    "pink": {**TRY, "builds": {"builder": "pink"}},
+    "host": {**TRY, "builds": {"builder": "host"}},
+    "own hub": {**TRY, "hub": {"enabled": False, "url": "http://hub.jhub:8081/hub/api/"}, "users": {"namespace": "jhub"}},
+    "external": {
+        "database": {"url": "postgresql+asyncpg://u:p@db/d"}, "redis": {"url": "redis://r/0"},
+        "registry": {"url": "https://r.example.org", "imagePrefix": "r.example.org/b/", "username": "u", "password": "p"},
+        "secrets": {"providers": {"github_token": "t", "git_credentials": {"git.example.org": "username=a\npassword=b"}}},
+    },
+    "quotas, spaces, scaling": {
+        **TRY, "users": {"namespace": "u", "createNamespace": True, "quota": {"pods": "5"}},
+        "builds": {"namespace": "u", "createNamespace": True, "quota": {"pods": "5"}},
+        "api": {"autoscaling": {"enabled": True}},
+        "networkPolicy": {"ports": [80, 443], "frontFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+        "imagePullSecrets": ["pull"], "extraEnv": {"HTTPS_PROXY": "http://p:1"}, "metrics": {"serviceMonitor": {"enabled": True}},
+    },
+}
+ALL: Mapping[str, Mapping[str, Any]] = {**FROM_FILES, **MADE}
+FOREIGN = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}  # no schemas of Kubernetes itself
+
+
 def render(given: Mapping[str, Any], *, name: str = "dockyard") -> list[Object]:
     """All objects of a release with these values."""
     chart = helm_python.Chart.load(CHART)

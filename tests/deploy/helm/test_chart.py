@@ -1,7 +1,6 @@
 """The chart under many values: valid in three versions of Kubernetes, and within our own policy."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import helm_python
@@ -10,31 +9,9 @@ import pytest
 
 from services.settings import load
 from services.settings.exposure import check_exposure
-from tests.deploy.helm.rendered import CHART, FILES, TRY, Object, containers, one, pods, render, values
+from tests.deploy.helm.rendered import ALL, CHART, FOREIGN, TRY, Object, containers, one, pods, render
 
 VERSIONS = ("1.35", "1.36", "1.37")
-FROM_FILES = {path.stem: values(path.stem) for path in sorted(FILES.glob("*.yaml"))}
-MADE: Mapping[str, Mapping[str, Any]] = {
-    "minimal": TRY,
-    "dind": {**TRY, "builds": {"builder": "dind", "namespace": "b", "createNamespace": True}},
-    "pink": {**TRY, "builds": {"builder": "pink"}},
-    "host": {**TRY, "builds": {"builder": "host"}},
-    "own hub": {**TRY, "hub": {"enabled": False, "url": "http://hub.jhub:8081/hub/api/"}, "users": {"namespace": "jhub"}},
-    "external": {
-        "database": {"url": "postgresql+asyncpg://u:p@db/d"}, "redis": {"url": "redis://r/0"},
-        "registry": {"url": "https://r.example.org", "imagePrefix": "r.example.org/b/", "username": "u", "password": "p"},
-        "secrets": {"providers": {"github_token": "t", "git_credentials": {"git.example.org": "username=a\npassword=b"}}},
-    },
-    "quotas, spaces, scaling": {
-        **TRY, "users": {"namespace": "u", "createNamespace": True, "quota": {"pods": "5"}},
-        "builds": {"namespace": "u", "createNamespace": True, "quota": {"pods": "5"}},
-        "api": {"autoscaling": {"enabled": True}},
-        "networkPolicy": {"ports": [80, 443], "frontFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
-        "imagePullSecrets": ["pull"], "extraEnv": {"HTTPS_PROXY": "http://p:1"}, "metrics": {"serviceMonitor": {"enabled": True}},
-    },
-}
-ALL: Mapping[str, Mapping[str, Any]] = {**FROM_FILES, **MADE}
-FOREIGN = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}  # no schemas of Kubernetes itself
 
 
 @pytest.fixture(scope="module", params=ALL, name="objects")
@@ -107,7 +84,7 @@ def test_only_who_needs_a_secret_has_it(objects: list[Object]) -> None:
 
 
 def test_roles_hold_verbs_that_are_used(objects: list[Object]) -> None:
-    """No wildcard, nothing but pods, their logs and events; across the cluster the names of nodes alone.
+    """No wildcard, nothing but pods, their logs and events, and one ConfigMap; across the cluster the names of nodes alone.
 
     With logins for private repositories the worker may make secrets, and read none.
     """
@@ -117,6 +94,9 @@ def test_roles_hold_verbs_that_are_used(objects: list[Object]) -> None:
             if role["metadata"]["name"] == "dockyard-worker-logins":
                 assert (rule["resources"], rule["verbs"]) == (["secrets"], ["create"])
                 assert one(objects, "Secret", "dockyard-providers")["stringData"]["DOCKYARD_PROVIDERS_GITHUB_TOKEN"] == "t"
+                continue
+            if rule["resources"] == ["configmaps"]:
+                assert (rule["resourceNames"], rule["verbs"]) == (["dockyard-pods"], ["get"])
                 continue
             assert set(rule["resources"]) <= {"pods", "pods/log", "events", "nodes"}
             assert role["kind"] == "Role" or (rule["resources"], rule["verbs"]) == (["nodes"], ["list"])
@@ -131,6 +111,7 @@ def test_settings_are_settings(objects: list[Object], tmp_path: Any) -> None:
     assert settings.registry.url
     assert settings.builds.image_prefix
     assert settings.hub.url.endswith("/hub/api/")
+    assert settings.hub.exclusive is any(found["metadata"]["name"] == "dockyard-hub" for found in objects if found["kind"] == "Deployment")
     check_exposure(settings.front, settings.limits)
 
 
@@ -145,6 +126,16 @@ def test_strangers_reach_nothing_private(objects: list[Object]) -> None:
         assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"} <= set(public[0]["except"])
         assert all({"10.0.0.0/8"} != {block["cidr"]} for block in blocks)
     assert one(objects, "NetworkPolicy", "dockyard-builds")["spec"]["ingress"] == []
+
+
+def test_builds_and_servers_belong_to_the_release(objects: list[Object], tmp_path: Any) -> None:
+    """To a ConfigMap of their own namespace, which worker and hub may read; owners in other namespaces do not exist for a cluster."""
+    file = tmp_path / "dockyard.toml"
+    file.write_text(one(objects, "ConfigMap", "dockyard")["data"]["dockyard.toml"])
+    settings = load({}, config=file).kubernetes
+    owners = {found["metadata"]["namespace"] for found in objects
+              if found["kind"] == "ConfigMap" and found["metadata"]["name"] == settings.owner}
+    assert owners == {settings.namespace, settings.users}
 
 
 def test_lint() -> None:

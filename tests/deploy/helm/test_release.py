@@ -1,53 +1,22 @@
 """The chart on a real cluster: from a link to a server, and through the loss of each part. `./dockyard test -m kubernetes`.
 
-One release for all tests of this module, which run in order; each leaves it as it found it. The API server's outage needs a
-file with its pid beside the kubeconfig (`run/kube-apiserver.pid`) and is skipped elsewhere.
+One release for this module and `test_release_upkeep`, whose tests run in order; each leaves it as it found it. The API server's
+outage needs a file with its pid beside the kubeconfig (`run/kube-apiserver.pid`) and is skipped elsewhere.
 """
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.deploy.helm.release import SERVER, Release, kubectl, make_images, reason, until
+from tests.deploy.helm.cluster import MARKS, SERVER, counted, slow, until
+from tests.deploy.helm.release import Release
 from tests.stack import log_of
 
-WHY = reason()
-pytestmark = [
-    pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("cluster"),
-    pytest.mark.skipif(bool(WHY), reason=WHY),
-    pytest.mark.allow_hosts(["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12"]),
-]
-KEPT = ["secret/dockyard"]
-
-
-def slow(name: str, seconds: int) -> str:
-    """A Dockerfile that prints a line a second before it is done."""
-    return f"{SERVER}RUN for n in $(seq {seconds}); do echo {name} line $n; sleep 1; done\n"
-
-
-def counted(events: list[dict[str, Any]], name: str) -> list[int]:
-    """The numbers of the lines that such a build has printed, in order; the step's own text, which a builder repeats, is none."""
-    text = "".join(log_of(events))
-    return [int(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} line ") and "$" not in line]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    make_images()
-    found = Release(tmp_path_factory.mktemp("repositories"))
-    with found.git:
-        try:
-            found.install()
-            yield found
-        finally:
-            found.remove()
+pytestmark = MARKS
 
 
 async def test_a_link_becomes_a_server(release: Release) -> None:
@@ -198,14 +167,3 @@ async def test_the_api_server_stops_for_a_minute(release: Release) -> None:
     for events in (built, launched):
         assert await release.answers(events[-1]) == 200
         await release.stop(events)
-
-
-async def test_uninstalling_leaves_what_the_chart_says_it_keeps(release: Release) -> None:
-    """The generated secret; volumes, where there are some."""
-    left = await asyncio.to_thread(release.uninstall)
-    ours = [name for name in left if not name.startswith(("serviceaccount/default", "secret/default-token", "configmap/kube-root-ca"))]
-    assert ours == KEPT
-    found = json.loads(kubectl("get", "clusterrole,clusterrolebinding", "-o", "json"))["items"]
-    assert not [each["metadata"]["name"] for each in found if release.namespace in json.dumps(each)]
-    with pytest.raises(httpx.HTTPError):
-        await httpx.AsyncClient(timeout=3).get(release.api)

@@ -1,12 +1,15 @@
 """The spawner of the runtime `kubernetes`: what a pod's status means for a server, and what the hub is configured with."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes_asyncio.client import ApiException, V1ObjectMeta, V1Pod
 from traitlets.config import Config
 
 from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
-from deploy.hub.kube_spawner import DockyardKubeSpawner, configure, quantity, trouble
+from deploy.hub.kube_spawner import DockyardKubeSpawner, configure, quantity
+from deploy.hub.kube_trouble import trouble
 from services.hub.models import UserOptions
 from services.hub.verdict import Verdict
 from services.runtimes.kubernetes.objects import servers_of
@@ -125,3 +128,57 @@ def test_the_environment_of_a_launch_is_checked() -> None:
         Asked({"environment": {"A=B": "c"}}).get_env()
     with pytest.raises(StartFailed):
         Asked({"environment": ["A"]}).get_env()
+
+
+class Cluster:
+    """An API server that answers as it is told: statuses for the next pods, and whether the owner can be read."""
+
+    def __init__(self, *refusals: tuple[int, str], owner: int = 200) -> None:
+        self.refusals, self.owner, self.made = list(refusals), owner, []
+
+    async def read_namespaced_config_map(self, name: str, namespace: str) -> Any:
+        if self.owner != 200:
+            raise ApiException(self.owner, "on purpose")
+        return SimpleNamespace(metadata=SimpleNamespace(uid=f"uid of {namespace}/{name}"))
+
+    async def create_namespaced_pod(self, namespace: str, made: V1Pod) -> None:
+        if self.refusals:
+            status, words = self.refusals.pop(0)
+            error = ApiException(status, "on purpose")
+            error.body = words
+            raise error
+        self.made.append(made)
+
+
+async def made(cluster: Cluster, owner: str = "ours") -> list[bool]:
+    """What the attempts to make a pod came to, up to the one that was taken."""
+    spawner = Asked({})
+    spawner.api, spawner.owner, spawner.namespace = cluster, owner, "people"
+    found: list[bool] = []
+    while not cluster.made:
+        found.append(await spawner._make_create_pod_request(V1Pod(metadata=V1ObjectMeta(name="p")), 3))
+    assert spawner._full is None
+    return found
+
+
+async def test_a_pod_that_the_cluster_does_not_take_yet_is_asked_for_again() -> None:
+    """A quota that is used up, an API server that is busy or away; what a role does not allow is an error."""
+    quota = (403, 'pods "p" is forbidden: exceeded quota: people, requested: pods=1, used: pods=1, limited: pods=1')
+    assert await made(Cluster(quota, (503, "etcd"), (429, "slow down"), quota)) == [False, False, False, False, True]
+    with pytest.raises(ApiException):
+        await made(Cluster((403, 'User "x" cannot create resource "pods"')))
+    spawner = Asked({})
+    spawner.api = Cluster(quota)
+    assert not await spawner._make_create_pod_request(V1Pod(metadata=V1ObjectMeta(name="p")), 3)
+    assert "quota" in spawner._full.sentence
+
+
+async def test_a_pod_belongs_to_the_release() -> None:
+    """So that the cluster removes it with the release; where its owner cannot be read, to nobody."""
+    found = []
+    for cluster in (Cluster(), Cluster(owner=404), Cluster(owner=403)):
+        assert await made(cluster) == [True]
+        found.append([each.uid for each in cluster.made[0].metadata.owner_references])
+    assert found == [["uid of people/ours"], [], []]
+    without = Cluster(owner=500)
+    assert await made(without, owner="") == [True]

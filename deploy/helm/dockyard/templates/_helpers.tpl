@@ -30,6 +30,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ .Values.users.namespace | default .Release.Namespace }}
 {{- end }}
 
+{{- define "dockyard.owner" -}}
+{{ include "dockyard.name" . }}-pods
+{{- end }}
+
 {{- /* The secret that images are pushed and pulled with; empty where the registry asks for none. */}}
 {{- define "dockyard.pushSecret" -}}
 {{- if .Values.registry.existingSecret }}{{ .Values.registry.existingSecret }}
@@ -66,14 +70,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $hosts := list }}
 {{- if not $v.url }}{{ $hosts = list "*" }}{{ end }}
 {{- $front := dict "host" "0.0.0.0" "port" 8000 "public_url" $v.url "hosts" $hosts }}
-{{- $hub := dict "url" (include "dockyard.hubUrl" .) "public_url" ($v.hubUrl | default "http://localhost:8001/") }}
+{{- $hub := dict "url" (include "dockyard.hubUrl" .) "public_url" ($v.hubUrl | default "http://localhost:8001/") "exclusive" $v.hub.enabled }}
 {{- $builds := dict "image_prefix" (include "dockyard.imagePrefix" .) "timeout" $v.builds.timeoutSeconds "concurrency" $v.worker.concurrency }}
 {{- $registry := dict "url" (include "dockyard.registryUrl" .) }}
 {{- $requests := $v.builds.resources.requests }}{{ $limits := $v.builds.resources.limits }}
 {{- $push := include "dockyard.pushSecret" . }}
 {{- $secrets := $v.imagePullSecrets }}
 {{- $kube := dict
-  "namespace" (include "dockyard.builds" .) "users" (include "dockyard.users" .) "instance" .Release.Name
+  "namespace" (include "dockyard.builds" .) "users" (include "dockyard.users" .) "instance" .Release.Name "owner" (include "dockyard.owner" .)
   "build_image" (include "dockyard.image" (dict "root" . "image" $v.buildImage)) "pull_policy" $v.buildImage.pullPolicy
   "pull_secrets" $secrets "push_secret" $push "builder" $v.builds.builder
   "cpu_request" (toString (get $requests "cpu" | default "")) "memory_request" (get $requests "memory" | default "") "disk_request" (get $requests "ephemeral-storage" | default "")

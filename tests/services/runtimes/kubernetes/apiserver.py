@@ -35,6 +35,7 @@ class ApiServer:
     def __init__(self) -> None:
         self.pods: dict[str, Pod] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
+        self.configmaps: dict[str, str] = {}  # names and their uids
         self.nodes: list[dict[str, Any]] = []
         self.logs: dict[str, bytearray] = {}
         self.failing: list[Failing] = []
@@ -113,6 +114,7 @@ class ApiServer:
             web.get("/api/v1/nodes", self._list_nodes), web.get(root, self._list), web.post(root, self._create),
             web.get(root + "/{name}", self._get), web.delete(root + "/{name}", self._delete), web.get(root + "/{name}/log", self._log),
             web.post(root.replace("/pods", "/secrets"), self._create_secret),
+            web.get(root.replace("/pods", "/configmaps") + "/{name}", self._get_configmap),
         ])
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -188,6 +190,11 @@ class ApiServer:
     async def _get(self, request: web.Request) -> web.Response:
         pod = self.pods.get(request.match_info["name"])
         return web.json_response(pod) if pod else _status(404, "not found")
+
+    async def _get_configmap(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        uid = self.configmaps.get(name)
+        return web.json_response({"metadata": {"name": name, "uid": uid}}) if uid else _status(404, "not found")
 
     async def _delete(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

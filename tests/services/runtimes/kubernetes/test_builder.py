@@ -83,6 +83,21 @@ async def test_a_private_repository_comes_with_a_secret_whoever_makes_the_pod(se
     assert list(server.secrets) == [job.handle]
 
 
+async def test_a_pod_belongs_to_the_release(server: ApiServer, builders: Builders) -> None:
+    """To the ConfigMap that is there when it is made; where there is none, or it may not be read, to nobody."""
+    builder, jobs = builders(owner="ours"), [replace(JOB, attempt=n) for n in range(1, 5)]
+    await builder.start(jobs[0])
+    server.configmaps["ours"] = "u-1"
+    await builder.start(jobs[1])
+    server.configmaps["ours"] = "u-2"
+    await builder.start(jobs[2])
+    server.failing.append(Failing("GET", 403, path="/configmaps"))
+    await builder.start(jobs[3])
+    owners = [server.pods[job.handle]["metadata"].get("ownerReferences", []) for job in jobs]
+    assert [[each["uid"] for each in found] for found in owners] == [[], ["u-1"], ["u-2"], []]
+    assert {each["kind"] for found in owners for each in found} == {"ConfigMap"}
+
+
 async def test_a_pod_of_somebody_else_is_not_adopted(server: ApiServer, builders: Builders) -> None:
     """A name that is taken by another installation is told, not followed."""
     builder = builders()

@@ -4,7 +4,7 @@ The build image is one of ours with a script in place of repo2docker, made on th
 Every pod is in a namespace of its own, which goes with the tests.
 """
 
-import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("docker"), reason="no Docker command line: the node's images are made with it"),
 ]
 IMAGE = "dockyard/build-script:test"
-BASE = os.environ.get("DOCKYARD_TEST_BASE", "python:3.11-slim-bookworm")
+BASE = "python:3.11-slim-bookworm"
 SCRIPT = """
 import json, os, sys, time
 told = json.loads(os.environ["DOCKYARD_JOB"])
@@ -54,9 +54,17 @@ elif word == "fail":
 Builders = Callable[..., PodBuilder]
 
 
-def kubectl(*words: str) -> str:
+def kubectl(*words: str, given: str | None = None) -> str:
     """Run kubectl; its output."""
-    return subprocess.run(["kubectl", *words], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["kubectl", *words], check=True, capture_output=True, text=True, input=given).stdout
+
+
+def evict(namespace: str, pod: str) -> None:
+    """Ask the cluster to evict a pod, as `kubectl drain` does."""
+    served = kubectl("api-versions").split()
+    body = {"apiVersion": "policy/v1" if "policy/v1" in served else "policy/v1beta1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace}}
+    kubectl("create", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", "-f", "-", given=json.dumps(body))
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +186,31 @@ async def test_what_goes_wrong_has_a_sentence(builders: Builders, case: str) -> 
     assert not end.retryable
 
 
-async def test_a_deleted_pod_is_tried_again(builders: Builders) -> None:
-    """An eviction through the API deletes the pod: the cluster's fault."""
+async def test_an_evicted_build_is_tried_again(builders: Builders) -> None:
+    """An eviction through the API, as of a drained node, deletes the pod: the cluster's fault, which is told at once."""
     builder, wanted = builders(), job("hang")
     await builder.start(wanted)
-    following = asyncio.create_task(anext(aiter(builder.follow(wanted, 1))))
-    await following
-    kubectl("-n", builder._cluster.namespace, "delete", "pod", wanted.handle, "--wait=false")
-    items = [item async for item in builder.follow(wanted, 2)]
+    items: list[BuildItem] = []
+    async for item in builder.follow(wanted, 1):
+        items.append(item)
+        if isinstance(item, Lines) and any("Fetching" in line.message for line in item.lines):
+            evict(builder._cluster.namespace, wanted.handle)
     assert isinstance(items[-1], Exit)
-    assert items[-1].retryable
+    assert (items[-1].ok, items[-1].retryable) == (False, True)
+    assert "removed from the cluster" in items[-1].reason
+    await builder.stop(wanted)
+    assert wanted.handle not in await builder.running()
+
+
+async def test_a_build_goes_with_what_it_belongs_to(builders: Builders, namespace: str) -> None:
+    """Whoever uninstalls takes the worker away first; the cluster removes the pod with the release's ConfigMap."""
+    kubectl("-n", namespace, "create", "configmap", "release")
+    builder, wanted = builders(owner="release"), job("hang")
+    await builder.start(wanted)
+    assert wanted.handle in await builder.running()
+    kubectl("-n", namespace, "delete", "configmap", "release")
+    kubectl("-n", namespace, "wait", "--for=delete", f"pod/{wanted.handle}", "--timeout=60s")
+    another = job("lines-1")
+    await builder.start(another)  # the owner is gone: this one belongs to nobody
+    assert another.handle in await builder.running()
+    await builder.stop(another)

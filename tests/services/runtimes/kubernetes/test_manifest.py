@@ -113,6 +113,16 @@ def test_what_is_private_is_fetched_by_a_container_that_has_ended_before_the_bui
     assert "initContainers" not in made()["spec"]
 
 
+def test_a_pod_goes_with_its_owner() -> None:
+    """As garbage of the cluster; by itself it belongs to nobody."""
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "dockyard-pods", "uid": "u-1"}
+    pod = manifest(JOB, {}, load({}).kubernetes, namespace="builds", seconds=90, owners=[owner])
+    for version in VERSIONS:
+        kubernetes_validate.validate(pod, version, strict=True)
+    assert pod["metadata"]["ownerReferences"] == [owner]
+    assert "ownerReferences" not in made()["metadata"]
+
+
 def test_no_build_holds_a_volume_of_the_node_unless_it_shares_a_daemon() -> None:
     """The contained builder is the default."""
     assert not [volume for volume in made()["spec"]["volumes"] if "hostPath" in volume]
