@@ -44,13 +44,18 @@ def main() -> int:
         return 1
     say.fact(phase="building")
     if job.environment_image:
-        recipe = {"repo2docker": version("jupyter-repo2docker"), "uv": job.uv, "base": job.base_image, "pack": job.default_buildpack,
-                  "arguments": job.arguments, "machine": os.uname().machine}
-        verdict = eligible.judge(CHECKOUT, recipe, appendix=job.appendix, arguments=tuple(job.arguments))
+        verdict = judged(job)
         if not verdict.against:
             return layered(job, verdict, when)
         say.line(verdict.why, "building")
     return whole(job)
+
+
+def judged(job: Job) -> eligible.Verdict:
+    """Whether the image may be put together, and from which environment."""
+    recipe = {"repo2docker": version("jupyter-repo2docker"), "uv": job.uv, "base": job.base_image, "pack": job.default_buildpack,
+              "arguments": job.arguments, "machine": os.uname().machine}
+    return eligible.judge(CHECKOUT, recipe, appendix=job.appendix, arguments=tuple(job.arguments))
 
 
 def whole(job: Job) -> int:

@@ -3,7 +3,8 @@
 Nobody can put files into a pod or take any out, so here the job comes in a variable (`DOCKYARD_JOB`, without secrets),
 secrets come as files (what git needs comes to `python -m steps.pod fetch` alone, a container that has ended before the
 repository is built), the image goes to the registry from here, and how it ended stands in the termination message of
-the container: `{"reason": …, "hint": …}`, from which the worker makes its sentence.
+the container: `{"reason": …, "hint": …}`, from which the worker makes its sentence. Where the image can be put together from its
+environment's and a layer of content, both are in the registry in the end, and the message names them for the worker.
 """
 
 import base64
@@ -13,10 +14,11 @@ import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from steps import fetch, repository, say
-from steps.__main__ import stop
+from steps import eligible, fetch, handover, layer, repository, say
+from steps.__main__ import STRIPPED, judged, stop
 from steps.fetch import CHECKOUT
 from steps.job import OUT, PLACE, WORK, Job, trust
 
@@ -27,6 +29,17 @@ _FETCHED, _FETCHED_LOG = PLACE / "fetched.json", PLACE / "fetched.log"
 _PUSHES = 3  # attempts; a registry may be away for a moment
 # Nodes begin a new file after 10 MiB of log (containerd's default), and then line 1 is gone for whoever comes later.
 _LOG = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The job, and where its images go: names as the registry is reached from here."""
+
+    job: Job
+    destination: str
+    plain: bool  # without TLS
+    environments: str = ""  # without a tag
+    environment_days: float = 7.0  # that an environment may be used
 
 
 def main() -> int:
@@ -52,7 +65,8 @@ def run() -> int:
     os.umask(0o022)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    job, destination, plain = _job()
+    order = _order()
+    job = order.job
     if PUSH.exists():
         os.environ["DOCKER_CONFIG"] = str(PUSH.parent)
         os.environ["REGISTRY_AUTH_FILE"] = str(PUSH)
@@ -65,34 +79,63 @@ def run() -> int:
         else:
             say.line(f"Fetching {job.repo_url}", "fetching")
             fetch.fetch(job)
-        fetch.arrange(job)
+        when = fetch.arrange(job)
     except fetch.Failed as error:
         say.line(str(error), "failed")
         return _end(1, str(error))
-    say.line(f"Building {job.image}", "building")
-    status = repository.build(job, CHECKOUT, job.image, job.commit)
+    if job.environment_image:
+        verdict = judged(job)
+        say.line(verdict.why, "building")
+        if not verdict.against:
+            return _layered(order, verdict, when)
+    return _built(job, CHECKOUT, job.image, job.commit, order.destination, plain=order.plain)
+
+
+def _built(job: Job, checkout: Path, image: str, ref: str, destination: str, *, plain: bool) -> int:
+    """Build an image and push it; the exit status."""
+    say.line(f"Building {image}", "building")
+    status = repository.build(job, checkout, image, ref)
     if status:
         if _memory():
             return _end(status, "A step of the build was ended because it used more memory than the build may use.",
                         "Install less, or ask the administrator for a higher limit.")
         return status
-    if job.mode == "contained" and not _push(job.image, destination, plain):
-        return _end(1, "The image could not be pushed to the registry.", "The last lines of the log say why.", retryable=True)
+    if job.mode == "contained" and not _push(image, destination, plain):
+        return _unpushed()
     return 0
 
 
-def _job() -> tuple[Job, str, bool]:
-    """The job, where its image goes, and whether without TLS; the places are ready."""
+def _layered(order: Order, verdict: eligible.Verdict, when: int) -> int:
+    """The environment's image, unless there is one, and the layer of content; the exit status."""
+    job, plain, environment = order.job, order.plain, f"{order.environments}:{verdict.key}"
+    found = None if job.no_cache else handover.age(environment, plain)
+    if found is None or found > order.environment_days * 86400:
+        repository.strip(CHECKOUT, STRIPPED, verdict.inputs, verdict.directory)
+        status = _built(job, STRIPPED, f"{job.environment_image}:{verdict.key}", verdict.key, environment, plain=plain)
+        if status:
+            return status
+    else:
+        say.line("Its environment is there already.", "building")
+    made = layer.make(CHECKOUT, OUT / "layer.tar.gz", when, f"{verdict.directory}/start".removeprefix("/"))
+    say.line(f"The content is one layer of {made.size:,} bytes ({made.digest[7:19]}).", "pushing")
+    if not handover.hand_over(made, OUT / "layer.tar.gz", f"{order.destination.rpartition(':')[0]}:layer-{made.digest[7:]}", plain):
+        return _unpushed()
+    MESSAGE.write_text(json.dumps({"facts": {"environment": verdict.key, "layer": json.dumps(asdict(made))}}))
+    return 0
+
+
+def _order() -> Order:
+    """What is to be done; the places are ready."""
     text = os.environ.pop("DOCKYARD_JOB")
     if text.startswith("zlib:"):  # a record of many files
         text = zlib.decompress(base64.b64decode(text[5:])).decode()
     told = json.loads(text)
-    destination, plain = told.pop("destination"), told.pop("plain")
+    places = {key: told.pop(key) for key in ("destination", "plain", "environments", "environment_days") if key in told}
     for place in (PLACE, CHECKOUT.parent, OUT, WORK / "tmp"):
         place.mkdir(parents=True, exist_ok=True)
     if _CA.exists():
         PLACE.joinpath("ca.crt").write_bytes(_CA.read_bytes())
-    return Job(**told), destination, plain
+    return Order(Job(**told), **places)
 
 
 def fetched() -> int:
@@ -100,7 +143,7 @@ def fetched() -> int:
     os.umask(0o022)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    job, *_ = _job()
+    job = _order().job
     trust()
     with _FETCHED_LOG.open("w") as log:
         os.dup2(log.fileno(), 1)
@@ -137,6 +180,10 @@ def _memory() -> bool:
         if any(line.split()[0] == word and int(line.split()[1]) > 0 for line in lines if len(line.split()) == 2):
             return True
     return False
+
+
+def _unpushed() -> int:
+    return _end(1, "The image could not be pushed to the registry.", "The last lines of the log say why.", retryable=True)
 
 
 def _end(status: int, reason: str, hint: str = "", retryable: bool = False) -> int:

@@ -14,9 +14,10 @@ import structlog
 from services.errors import DockyardError, ImageVanished, Unreachable
 from services.registry import Credentials, Reference, Registry
 from services.registry.credentials import find
+from services.runtimes import content
 from services.runtimes.base import BuildItem, BuildJob, Exit, LogLine, Phase, Plan
 from services.runtimes.base import Lines as LogLines
-from services.runtimes.docker import content, pushing
+from services.runtimes.docker import pushing
 from services.runtimes.docker.bases import Bases
 from services.runtimes.docker.containers import Container
 from services.runtimes.docker.engine import Engine

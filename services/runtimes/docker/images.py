@@ -9,7 +9,7 @@ import structlog
 from services.errors import Unreachable
 from services.registry import Reference, Registry
 from services.runtimes.base import Presence
-from services.runtimes.docker.content import configuration, platform_manifest
+from services.runtimes.content import configuration, platform_manifest
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.layers import Layers
 from services.runtimes.docker.order import Recipe

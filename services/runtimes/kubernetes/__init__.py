@@ -4,6 +4,7 @@ This package alone speaks to a cluster's API; of the official client only `clien
 """
 
 from services.errors import Misconfigured
+from services.registry import Registry
 from services.runtimes.kubernetes.builder import PodBuilder
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.images import RegistryImages
@@ -22,8 +23,9 @@ class KubernetesRuntime:
         if not settings.registry.url:
             raise Misconfigured("Setting registry.url: the runtime kubernetes needs a registry, which the nodes pull images from.")
         cluster = Cluster(settings.kubernetes)
-        self.builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds)
-        self.images = RegistryImages(settings.registry)
+        registry = Registry(settings.registry)
+        self.builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds, registry)
+        self.images = RegistryImages(registry)
         self.spawning = PodSpawning(cluster, settings.kubernetes)
         self.reality = PodReality(cluster, settings.kubernetes)
 

@@ -8,12 +8,15 @@ build gets a new attempt, hence a new pod with another name.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 import structlog
 
-from services.errors import DockyardError
+from services.errors import DockyardError, Unreachable
+from services.registry import Reference, Registry
+from services.runtimes import content
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.errors import Absent, ClusterAway, ClusterRefused, Taken
@@ -30,6 +33,7 @@ from services.settings import BuildSettings, KubernetesSettings
 log = structlog.get_logger()
 _STOPPING = 120.0  # seconds until a pod that does not end is forgotten by force: its node may be gone for ever
 _QUOTA = 5.0  # seconds at most between two attempts to get a pod past a used-up quota
+_PUSHING = 30.0  # seconds that the registry may be away at the end of a build
 _SLOW = Exit(ok=False, reason="The cluster did not start the pod of this build in time.", retryable=True)
 _HINT = "This is a fault of the installation, not of the repository: tell its administrator."
 
@@ -37,11 +41,15 @@ _HINT = "This is a fault of the installation, not of the repository: tell its ad
 class PodBuilder:
     """`Builder` of the runtime `kubernetes`."""
 
-    def __init__(self, cluster: Cluster, telling: Telling, settings: KubernetesSettings, builds: BuildSettings) -> None:
+    def __init__(
+        self, cluster: Cluster, telling: Telling, settings: KubernetesSettings, builds: BuildSettings, registry: Registry | None = None,
+    ) -> None:
+        """`registry`: where images are put together; None where no build leaves a layer."""
         self._cluster = cluster
         self._telling = telling
         self._settings = settings
         self._builds = builds
+        self._registry = registry
         self._nodes = Nodes(cluster, settings)
         self._owner = Owner(cluster, settings.owner)
         self._watch = PodWatch(cluster, settings)
@@ -123,7 +131,7 @@ class PodBuilder:
                 case Exit() as end:
                     async for item in self._rest(job, at):
                         yield item
-                    yield _worded(end, at)
+                    yield await self._put_together(job, end) if end.ok and "layer" in end.facts else _worded(end, at)
                     return
                 case Goes():
                     yield GONE
@@ -145,6 +153,26 @@ class PodBuilder:
                         yield Exit(ok=False, reason=why, hint=hint) if why else _SLOW
                         return
                     await self._watch.news(job.handle, min(left, 30.0))
+
+    async def _put_together(self, job: BuildJob, end: Exit) -> Exit:
+        """The image of an environment and a layer that the pod has left in the registry."""
+        try:
+            told = json.loads(end.facts["layer"])
+            layer = content.ContentLayer(str(told["digest"]), str(told["diff_id"]), int(told["size"]), int(told["time"]))
+            environment = Reference.parse(f"{self._telling.environments}:{end.facts['environment']}")
+        except (KeyError, ValueError, TypeError):
+            return Exit(ok=False, reason="The build has left a layer that cannot be read.", hint=_HINT)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PUSHING
+        while self._registry is not None:
+            try:
+                await content.put_together(self._registry, job, environment, layer)
+                return Exit(ok=True, facts={"environment": end.facts["environment"], "layered": "yes"})
+            except DockyardError as error:
+                if not isinstance(error, Unreachable) or loop.time() > deadline:
+                    return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
+            await asyncio.sleep(2)
+        return Exit(ok=False, reason="There is no registry to put the image together in.", hint=_HINT)
 
     def _most(self, kind: str) -> float:
         """Seconds that a pod may wait for this."""

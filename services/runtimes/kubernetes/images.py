@@ -5,7 +5,6 @@ import structlog
 from services.errors import DockyardError
 from services.registry import Reference, Registry
 from services.runtimes.base import Presence
-from services.settings import RegistrySettings
 
 log = structlog.get_logger()
 
@@ -13,8 +12,8 @@ log = structlog.get_logger()
 class RegistryImages:
     """`ImageStore` of the runtime `kubernetes`."""
 
-    def __init__(self, settings: RegistrySettings) -> None:
-        self._registry = Registry(settings)
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
     async def aclose(self) -> None:
         """Close all connections."""

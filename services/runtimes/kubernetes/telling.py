@@ -31,7 +31,7 @@ class Telling:
         self._registry = settings.registry
         self._recipe = settings.docker  # how repo2docker builds; the same words for both runtimes with containers
         self._contained = settings.kubernetes.builder == "contained"
-        self._deadline = settings.builds.timeout
+        self._builds = settings.builds
         self._logins = Logins(settings.providers)
 
     def environment(self, job: BuildJob) -> Mapping[str, str]:
@@ -45,13 +45,21 @@ class Telling:
             "files": [file.told() for file in job.files], "image": job.image,
             "mode": "contained" if self._contained else "engine", "push": True, "no_cache": job.no_cache, "uv": recipe.uv,
             "base_image": recipe.base_image, "default_buildpack": recipe.default_buildpack, "appendix": recipe.appendix,
-            "arguments": list(recipe.repo2docker_args), "deadline": self._deadline,
+            "arguments": list(recipe.repo2docker_args), "deadline": self._builds.timeout,
             "destination": self._destination(job.image), "plain": self._registry.url.startswith("http://"),
         }
+        if recipe.layers:
+            told |= {"environment_image": self.environments, "environments": self._destination(f"{self.environments}:x").rpartition(":")[0],
+                     "environment_days": self._builds.environment_days}
         text = json.dumps(told, separators=(",", ":"))
         if len(text) > _LONG:
             text = PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
         return {VARIABLE: text}
+
+    @property
+    def environments(self) -> str:
+        """The repository of environments, without a tag, as nodes would pull them."""
+        return f"{self._builds.image_prefix}environments"
 
     def logins(self, job: BuildJob) -> str:
         """What the container that fetches is given for private repositories; "" for none."""

@@ -11,8 +11,8 @@ import pytest
 
 from services.errors import Misconfigured
 from services.registry import Reference
+from services.runtimes.content import configuration, platform_manifest
 from services.runtimes.docker import DockerRuntime
-from services.runtimes.docker.content import configuration, platform_manifest
 from tests.gitserver import GitServer, Repo
 from tests.services.registry.servers import RegistryServer, passwords, registry
 from tests.services.runtimes.docker import lab

@@ -1,7 +1,7 @@
 """An image made of an environment's image and one layer of content, over the registry's API, without a build.
 
-The steps in the build container have judged that it may be done and have written the layer; here the environment's blobs are
-made known in the image's repository (nothing is moved), the layer is sent, and a configuration and a manifest are put
+The steps in the build container or pod have judged that it may be done and have written the layer; here the environment's blobs
+are made known in the image's repository (nothing is moved), the layer is sent, and a configuration and a manifest are put
 together. The same environment and layer give the same image.
 """
 
@@ -15,6 +15,7 @@ from services.errors import DockyardError, Unreachable
 from services.registry import Manifest, Reference, Registry
 from services.runtimes.base import BuildJob
 
+_LATEST = 253402300799  # the end of the year 9999: a commit may say that it is of any other
 _OCI = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -52,9 +53,12 @@ async def configuration(registry: Registry, repository: str, manifest: Manifest)
 
 
 async def put_together(
-    registry: Registry, job: BuildJob, environment: Reference, layer: ContentLayer, begin: Callable[[], AsyncIterator[bytes]],
+    registry: Registry, job: BuildJob, environment: Reference, layer: ContentLayer, begin: Callable[[], AsyncIterator[bytes]] | None = None,
 ) -> str:
-    """Make `job.image`; its digest. `EnvironmentGone` where there is nothing to stand on."""
+    """Make `job.image`; its digest. `EnvironmentGone` where there is nothing to stand on.
+
+    `begin` starts the stream of the layer; None where the image's repository has it already.
+    """
     image = Reference.parse(job.image)
     below = await platform_manifest(registry, environment)
     config = await configuration(registry, environment.repository, below) if below else None
@@ -65,7 +69,8 @@ async def put_together(
         for entry in content["layers"]:
             if not await registry.mount(image.repository, entry["digest"], environment.repository):
                 raise Unreachable("The image registry does not share layers between its repositories; switch docker.layers off.")
-    await registry.upload(image.repository, layer.digest, layer.size, begin)
+    if begin is not None:
+        await registry.upload(image.repository, layer.digest, layer.size, begin)
     body = json.dumps(_configured(config, job, layer), sort_keys=True).encode()
     oci = below.media_type == _OCI
     kind = "application/vnd.oci.image.layer.v1.tar+gzip" if oci else "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -78,7 +83,7 @@ async def put_together(
 
 def _configured(config: dict[str, Any], job: BuildJob, layer: ContentLayer) -> dict[str, Any]:
     """The environment's configuration with the layer on top, labelled as repo2docker labels an image of its own."""
-    created = datetime.fromtimestamp(layer.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = datetime.fromtimestamp(min(max(layer.time, 0), _LATEST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     inner = config.get("config") or {}
     labels = {**(inner.get("Labels") or {}), "repo2docker.ref": job.commit, "repo2docker.repo": job.repo_url}
     history = {"created": created, "created_by": f"dockyard: the content of {job.commit}", "comment": "content layer"}
