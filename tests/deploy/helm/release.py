@@ -44,6 +44,7 @@ class Release:
         self.directory, self.repositories = directory, directory / "repositories"
         self.repositories.mkdir()
         self.git = GitServer(self.repositories, host=lab.gateway())
+        self._built = ""
 
     # -- the operator's side ---------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class Release:
                 "namespace": self.users, "runtimeClass": self.namespace,
                 "resources": {"memoryRequest": "64Mi", "memoryLimit": "1Gi", "cpuRequest": 0.01, "cpuLimit": 2},
             },
-            "settings": {"egress": {"private": True}, "reaper": {"orphan_age": 20}},
+            "settings": {"egress": {"private": True}, "reaper": {"orphan_age": 20}, "docker": {"uv": True, "base_image": lab.BASE}},
         }
 
     def prepare(self) -> None:
@@ -171,8 +172,18 @@ class Release:
 
     def repository(self, name: str, dockerfile: str = SERVER) -> str:
         """A new repository; its spec with its commit."""
-        commit = Repo.create(self.repositories, name).commit({"Dockerfile": dockerfile})
-        return f"git/{quote(self.git.url(name), safe='')}/{commit}"
+        return self.commit(Repo.create(self.repositories, name), name, {"Dockerfile": dockerfile})
+
+    def commit(self, repo: Repo, name: str, files: dict[str, str | None]) -> str:
+        """A new commit of a repository; its spec."""
+        return f"git/{quote(self.git.url(name), safe='')}/{repo.commit(files)}"  # type: ignore[arg-type]
+
+    async def built(self) -> str:
+        """A spec whose image is there: that of the first launch which went well."""
+        if not self._built:
+            await self.stop(await self.launch(self.repository("built.git")))
+        assert self._built
+        return self._built
 
     @asynccontextmanager
     async def stream(self, spec: str, base: str = "", last: str = "") -> AsyncIterator[Stream]:
@@ -201,15 +212,20 @@ class Release:
                             events.append(event)
                             seen(event)
                             if event["phase"] in OVER:
+                                if event["phase"] == "ready":
+                                    self._built = self._built or spec
                                 return events
                 await asyncio.sleep(1)
 
-    async def answers(self, ready: dict[str, Any]) -> int:
-        """The status with which the server of a `ready` event answers `/api/status`, through the proxy."""
-        path = "/user/" + ready["url"].partition("/user/")[2]
+    async def ask(self, ready: dict[str, Any], path: str = "api/status") -> httpx.Response:
+        """What the server of a `ready` event answers, through the proxy."""
+        user = "/user/" + ready["url"].partition("/user/")[2]
         async with httpx.AsyncClient(timeout=20) as client:
-            answer = await client.get(f"{self.proxy}{path}api/status", params={"token": ready["token"]})
-        return answer.status_code
+            return await client.get(f"{self.proxy}{user}{path}", params={"token": ready["token"]})
+
+    async def answers(self, ready: dict[str, Any]) -> int:
+        """The status with which it answers `/api/status`."""
+        return (await self.ask(ready)).status_code
 
     async def stop(self, events: list[dict[str, Any]]) -> None:
         """Stop a launch."""

@@ -54,7 +54,7 @@ async def test_the_workers_pod_is_deleted_in_mid_build(release: Release) -> None
 
 async def test_the_launchers_pod_is_deleted_in_mid_launch(release: Release) -> None:
     """The next launcher takes the launch over: one server."""
-    spec, deleted = release.repository("l.git"), asyncio.Event()
+    spec, deleted = await release.built(), asyncio.Event()
 
     def seen(event: dict[str, Any]) -> None:
         if event["phase"] == "launching" and not deleted.is_set():
@@ -143,8 +143,7 @@ async def test_the_api_server_stops_for_a_minute(release: Release) -> None:
     pid = Path(os.environ["KUBECONFIG"]).parent / "run/kube-apiserver.pid"
     if not pid.exists():
         pytest.skip("no way to stop this cluster's API server")
-    ready = release.repository("found.git")
-    await release.stop(await release.launch(ready))
+    ready = await release.built()
     stopped = asyncio.Event()
 
     async def stop() -> None:

@@ -8,10 +8,27 @@ import httpx
 
 from tests.deploy.helm.cluster import MARKS, TAG, counted, evict, kubectl, slow, until
 from tests.deploy.helm.release import Release
+from tests.gitserver import Repo
 from tests.stack import log_of
 
 pytestmark = MARKS
 KEPT = ["secret/dockyard", "persistentvolumeclaim/data-dockyard-postgresql-0", "persistentvolumeclaim/data-dockyard-registry-0"]
+
+
+async def test_a_commit_of_content_needs_no_build(release: Release) -> None:
+    """The first makes the environment; the second is that environment and a layer, with the new file in it and without the old one."""
+    repo = Repo.create(release.repositories, "content.git")
+    first = await release.launch(release.commit(repo, "content.git", {"requirements.txt": "tqdm\n", "old.md": "one"}), seconds=800)
+    assert first[-1]["phase"] == "ready", log_of(first)[-20:]
+    await release.stop(first)
+    second = await release.launch(release.commit(repo, "content.git", {"new.md": "two", "old.md": None}))
+    text = "".join(log_of(second))
+    assert second[-1]["phase"] == "ready", text[-2000:]
+    assert "Its environment is there already." in text
+    assert "STEP" not in text
+    assert (await release.ask(second[-1], "api/contents/new.md")).json()["content"] == "two"
+    assert (await release.ask(second[-1], "api/contents/old.md")).status_code == 404
+    await release.stop(second)
 
 
 async def test_an_evicted_build_has_another_attempt(release: Release) -> None:
@@ -78,8 +95,7 @@ def planted(namespace: str, name: str, component: str, instance: str, user: str 
 
 async def test_rows_and_cluster_are_compared(release: Release) -> None:
     """Pods and a user that no row knows go, and nobody else's; a server whose pod has gone is told as lost."""
-    live = await release.launch(release.repository("live.git"))
-    lost = await release.launch(release.repository("lost.git"))
+    live, lost = await release.launch(await release.built()), await release.launch(await release.built())
     assert live[-1]["phase"] == lost[-1]["phase"] == "ready", (live[-1], lost[-1])
     strays = [f"build-{'0' * 32}-1", "jupyter-stray", "jupyter-other"]
     planted(release.builds, strays[0], "build", "dockyard")
@@ -108,7 +124,7 @@ async def test_rows_and_cluster_are_compared(release: Release) -> None:
 
 async def test_an_upgrade_in_the_middle_of_it_all(release: Release) -> None:
     """Every process of ours is replaced while a build is followed and a server is used; secrets stay, the schema is looked at again."""
-    used = await release.launch(release.repository("used.git"))
+    used = await release.launch(await release.built())
     before = {key: release.secret(key) for key in ("key", "hub-token", "admin-token", "database-url")}
     processes = {pod["metadata"]["uid"] for part in ("api", "worker", "launcher", "reaper", "hub") for pod in release.pods(part)}
     begun, pods = asyncio.Event(), set[str]()
@@ -143,7 +159,7 @@ async def test_an_upgrade_in_the_middle_of_it_all(release: Release) -> None:
 
 async def test_uninstalling_leaves_what_the_chart_says_it_keeps(release: Release) -> None:
     """In the middle of a build, beside a running server: the generated secret and the claims of two volumes. With them all comes back."""
-    spec = release.repository("kept.git")
+    spec = await release.built()
     events = await release.launch(spec)
     begun = asyncio.Event()
 
