@@ -25,7 +25,8 @@ SOCKETS: Mapping[str, str] = {
 # What root inside of the container needs to unpack layers with their owners and to chroot into them.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
 _FIXED: Mapping[str, str] = {"TMPDIR": "/build/tmp", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-_SCRATCH = ("/run", "/tmp", "/root", "/bases", "/var/cache/containers")  # noqa: S108 - of the container
+# The last is where buildah keeps which blobs of a registry its layers are; without it a push compresses and sends all of them again.
+_SCRATCH = ("/run", "/tmp", "/root", "/bases", "/var/cache/containers", "/var/lib/containers/cache")  # noqa: S108 - of the container
 _GRACE = 10  # seconds between the request to end and the end
 _HOSTNAME = "kubernetes.io/hostname"
 
