@@ -18,6 +18,8 @@ from urllib.parse import quote
 import helm_python
 import httpx
 
+from services.registry import Reference, Registry
+from services.settings import RegistrySettings
 from tests.deploy.helm.cluster import SERVER, TAG, kubectl
 from tests.deploy.helm.rendered import CHART
 from tests.gitserver import GitServer, Repo
@@ -184,6 +186,18 @@ class Release:
             await self.stop(await self.launch(self.repository("built.git")))
         assert self._built
         return self._built
+
+    async def become_environment(self, spec: str, key: str) -> None:
+        """Let the registry have the image of a launch under the name of an environment, too."""
+        events = await self.launch(spec)
+        image = Reference.parse((await self.launch_of(events))["image"])
+        async with Registry(RegistrySettings(url=f"http://127.0.0.1:{self.port}")) as registry:
+            found = await registry.manifest(image)
+            assert found is not None
+            for blob in (found.content["config"], *found.content["layers"]):
+                assert await registry.mount("r2d-environments", blob["digest"], image.repository)
+            await registry.put_manifest(Reference("", "r2d-environments", key), found.media_type, found.body)
+        await self.stop(events)
 
     @asynccontextmanager
     async def stream(self, spec: str, base: str = "", last: str = "") -> AsyncIterator[Stream]:

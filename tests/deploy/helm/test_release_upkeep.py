@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,18 +10,22 @@ import httpx
 from tests.deploy.helm.cluster import MARKS, TAG, counted, evict, kubectl, slow, until
 from tests.deploy.helm.release import Release
 from tests.gitserver import Repo
+from tests.services.runtimes.docker import lab
 from tests.stack import log_of
 
 pytestmark = MARKS
 KEPT = ["secret/dockyard", "persistentvolumeclaim/data-dockyard-postgresql-0", "persistentvolumeclaim/data-dockyard-registry-0"]
 
 
-async def test_a_commit_of_content_needs_no_build(release: Release) -> None:
-    """The first makes the environment; the second is that environment and a layer, with the new file in it and without the old one."""
+async def test_a_commit_of_content_needs_no_build(release: Release, tmp_path: Path) -> None:
+    """It is its environment and a layer, with the new file in it and without the old one; the environment is made for the test, for
+    pods here reach no package index."""
+    (tmp_path / "requirements.txt").write_text("tqdm\n")
+    await release.become_environment(await release.built(), key_of(tmp_path, release.values()["settings"]["docker"]))
     repo = Repo.create(release.repositories, "content.git")
-    first = await release.launch(release.commit(repo, "content.git", {"requirements.txt": "tqdm\n", "old.md": "one"}), seconds=800)
+    first = await release.launch(release.commit(repo, "content.git", {"requirements.txt": "tqdm\n", "old.md": "one"}))
     assert first[-1]["phase"] == "ready", log_of(first)[-20:]
-    await release.stop(first)
+    assert (await release.ask(first[-1], "api/contents/old.md")).json()["content"] == "one"
     second = await release.launch(release.commit(repo, "content.git", {"new.md": "two", "old.md": None}))
     text = "".join(log_of(second))
     assert second[-1]["phase"] == "ready", text[-2000:]
@@ -28,7 +33,19 @@ async def test_a_commit_of_content_needs_no_build(release: Release) -> None:
     assert "STEP" not in text
     assert (await release.ask(second[-1], "api/contents/new.md")).json()["content"] == "two"
     assert (await release.ask(second[-1], "api/contents/old.md")).status_code == 404
-    await release.stop(second)
+    for events in (first, second):
+        await release.stop(events)
+
+
+def key_of(checkout: Path, recipe: dict[str, Any]) -> str:
+    """The key of a checkout's environment, as the build image finds it."""
+    program = (
+        "import sys; from pathlib import Path; from steps import __main__ as main; from steps.job import Job\n"
+        "main.CHECKOUT = Path('/checkout')\n"
+        "print(main.judged(Job('', '', '', 'contained', uv=True, base_image=sys.argv[1])).key)")
+    assert recipe["uv"]
+    return lab.docker("run", "--rm", "-v", f"{checkout}:/checkout:ro", "--entrypoint", "python", f"dockyard/build:{TAG}", "-c", program,
+                      str(recipe["base_image"]))
 
 
 async def test_an_evicted_build_has_another_attempt(release: Release) -> None:
