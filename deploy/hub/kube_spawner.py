@@ -100,6 +100,7 @@ class DockyardKubeSpawner(BinderMixin, KubeSpawner):  # type: ignore[misc]  # Ju
         except ApiException as error:
             if error.status == 403 and "exceeded quota" in str(error.body):
                 self._full = FULL
+                self.log.warning("The pod %s waits: a quota is used up", self.pod_name)
             elif error.status != 429 and error.status < 500:
                 raise
             return False

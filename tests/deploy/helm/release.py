@@ -91,15 +91,21 @@ class Release:
         kubectl("apply", "-f", "-", given={
             "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": self.namespace}, "handler": "docker"})
         for name in VOLUMES:
-            place = self.directory / name
-            place.mkdir()
-            place.chmod(0o777)
-            kubectl("apply", "-f", "-", given={
-                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{self.namespace}-{name}"},
-                "spec": {"storageClassName": self.namespace, "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
-                         "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(place)},
-                         "claimRef": {"namespace": self.namespace, "name": name}},
-            })
+            self.volume(name)
+
+    def volume(self, name: str) -> None:
+        """A new, empty volume for a claim of this name: a directory of the node."""
+        kubectl("delete", "pv", f"{self.namespace}-{name}", "--ignore-not-found")
+        place = self.directory / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        place.chmod(0o777)
+        kubectl("apply", "-f", "-", given={
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{self.namespace}-{name}"},
+            "spec": {"storageClassName": self.namespace, "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                     "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(place)},
+                     "claimRef": {"namespace": self.namespace, "name": name}},
+        })
 
     def install(self) -> None:
         """`helm install`, by the wheel, and wait until every deployment is ready."""

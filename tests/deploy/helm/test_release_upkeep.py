@@ -85,8 +85,8 @@ async def test_used_up_quotas_are_waited_for(release: Release) -> None:
     quota(release.builds)
     quota(release.users)
     launching = asyncio.create_task(release.launch(release.repository("q.git"), seen))
-    await until(lambda: "exceeded quota: full" in kubectl("-n", release.namespace, "logs", "deployment/dockyard-hub", "--since=2m"),
-                180, "the hub was not refused")
+    await until(lambda: "a quota is used up" in kubectl("-n", release.namespace, "logs", "deployment/dockyard-hub", "--since=2m"),
+                300, "the hub was not refused")
     assert told
     room(release.users)
     events = await launching
@@ -166,8 +166,7 @@ async def test_an_upgrade_in_the_middle_of_it_all(release: Release) -> None:
     after = {pod["metadata"]["uid"] for part in ("api", "worker", "launcher", "reaper", "hub") for pod in release.pods(part)}
     assert not processes & after
     assert {key: release.secret(key) for key in before} == before
-    job = json.loads(kubectl("-n", release.namespace, "get", "job", "dockyard-migrations-2", "-o", "json"))
-    assert job["status"]["succeeded"] == 1
+    kubectl("-n", release.namespace, "wait", "--for=condition=complete", "job/dockyard-migrations-2", "--timeout=60s")
     async with httpx.AsyncClient() as client:
         assert "Another name" in (await client.get(f"{release.api}/", headers={"host": "127.0.0.1:8000"})).text
     for events in (used, built):
@@ -191,11 +190,12 @@ async def test_uninstalling_leaves_what_the_chart_says_it_keeps(release: Release
     building.cancel()
     await asyncio.gather(building, return_exceptions=True)
     await asyncio.to_thread(release.uninstall)
-    assert sorted(release.left(release.namespace)) == sorted(KEPT)
+    await until(lambda: sorted(release.left(release.namespace)) == sorted(KEPT), 60, "something else is left")
     await until(lambda: not release.left(release.users), 60, "something is left among the users")
     await until(lambda: not kubectl("get", "namespace", release.builds, "--ignore-not-found"), 120, "the builds' namespace is left")
     found = json.loads(kubectl("get", "clusterrole,clusterrolebinding", "-o", "json"))["items"]
     assert not [each["metadata"]["name"] for each in found if release.namespace in json.dumps(each)]
+    release.volume("dockyard-hub")
     await asyncio.to_thread(release.install)
     again = await release.launch(spec)
     assert again[-1]["phase"] == "ready", again[-1]

@@ -153,7 +153,7 @@ class Cluster:
 async def made(cluster: Cluster, owner: str = "ours") -> list[bool]:
     """What the attempts to make a pod came to, up to the one that was taken."""
     spawner = Asked({})
-    spawner.api, spawner.owner, spawner.namespace = cluster, owner, "people"
+    spawner.api, spawner.owner, spawner.namespace, spawner.pod_name = cluster, owner, "people", "p"
     found: list[bool] = []
     while not cluster.made:
         found.append(await spawner._make_create_pod_request(V1Pod(metadata=V1ObjectMeta(name="p")), 3))
@@ -168,7 +168,7 @@ async def test_a_pod_that_the_cluster_does_not_take_yet_is_asked_for_again() -> 
     with pytest.raises(ApiException):
         await made(Cluster((403, 'User "x" cannot create resource "pods"')))
     spawner = Asked({})
-    spawner.api = Cluster(quota)
+    spawner.api, spawner.pod_name = Cluster(quota), "p"
     assert not await spawner._make_create_pod_request(V1Pod(metadata=V1ObjectMeta(name="p")), 3)
     assert "quota" in spawner._full.sentence
 
