@@ -106,14 +106,16 @@ class Making:
             trees.own(self._place("env") / "venv", uid)
             self._place("env").rename(env)
             return
-        draft = env.with_name(f".{env.name}")
-        trees.discard(draft)
-        draft.mkdir(mode=0o755)
+        copied = self.base is not None and not linked
+        draft = env.with_name(f".{env.name}" + (f"-{self.base.directory.name}" if self.base is not None else ""))
+        if not copied:
+            trees.discard(draft)
+        draft.mkdir(mode=0o755, exist_ok=copied)
         venv = self.workshop.paths.directory(draft / "venv", uid)
         if self.base is not None and linked:
             trees.link(self.base.venv, venv, uid)
         elif self.base is not None:
-            trees.copy(self.base.venv, venv, uid)
+            trees.complete(self.base.venv, venv, uid)
             trees.unfreeze(venv, uid)
         draft.rename(env)
 

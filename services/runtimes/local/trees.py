@@ -15,6 +15,9 @@ from pathlib import Path
 
 from services.errors import BuildFailed
 
+_APART = 3  # levels of directories whose entries are copied apart by `complete`: down to site-packages
+_BATCH = 50  # of them at a time
+
 
 def tree_bytes(paths: Iterable[Path]) -> int:
     """Bytes that trees take on disk, hard links once; what vanishes meanwhile counts nothing."""
@@ -74,6 +77,46 @@ def copy(source: Path, target: Path, uid: int | None) -> None:
     possible.
     """
     _run("cp", "-a", "--no-preserve=ownership", "--reflink=auto", "--", f"{source}/.", str(target), uid=uid)
+
+
+def complete(source: Path, target: Path, uid: int | None) -> None:
+    """Copy what is in `source` and not yet in the existing directory `target`, as `copy` does: one that was killed is gone on with.
+
+    For trees of our own making, such as an environment, whose copy may take longer than this process lives. What has its
+    name in the target is whole: everything is copied beside its place, some entries at a time, and then moved there.
+    """
+    places = [Path()]
+    while places:
+        place = places.pop()
+        # A name of its own, because a copy that outlived whoever began it may still be writing.
+        there, part = target / place, target / place / f".part-{uuid.uuid4().hex}"
+        for left in there.glob(".part-*"):
+            remove(left)
+        with os.scandir(source / place) as found:
+            entries = {entry.name: entry.is_dir(follow_symlinks=False) for entry in found}
+        if len(place.parts) < _APART:
+            for name in [name for name, directory in entries.items() if directory]:
+                del entries[name]
+                (there / name).mkdir(exist_ok=True)
+                _same(source / place / name, there / name, uid)
+                places.append(place / name)
+        names = sorted(name for name in entries if not os.path.lexists(there / name))
+        for start in range(0, len(names), _BATCH):
+            part.mkdir(mode=0o700)
+            _same(there, part, uid)
+            batch = names[start:start + _BATCH]
+            _run("cp", "-a", "--no-preserve=ownership", "--reflink=auto", "-t", str(part), "--",
+                 *(str(source / place / name) for name in batch), uid=uid)
+            for name in batch:
+                (part / name).rename(there / name)
+            part.rmdir()
+
+
+def _same(source: Path, directory: Path, uid: int | None) -> None:
+    """Give a directory the mode of another, and to an account."""
+    directory.chmod(stat.S_IMODE(source.stat().st_mode))
+    if uid is not None:
+        os.chown(directory, uid, uid)
 
 
 def discard(directory: Path) -> None:

@@ -1,0 +1,49 @@
+"""Copies of trees that survive whoever makes them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.runtimes.local import trees
+
+FILES = ("pyvenv.cfg", "bin/python", "lib/python3.11/site-packages/one/__init__.py", "lib/python3.11/site-packages/two/a/b/c.py")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    for name in FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+        (root / name).chmod(0o444)
+    (root / "lib64").symlink_to("lib")
+    (root / "lib/python3.11/site-packages/two").chmod(0o711)
+    return root
+
+
+def found(root: Path) -> dict[str, tuple[int, str]]:
+    """Everything below, with its mode and what it holds."""
+    def content(path: Path) -> str:
+        return os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+
+    return {str(path.relative_to(root)): (path.lstat().st_mode, content(path)) for path in root.rglob("*")}
+
+
+def test_a_copy_is_what_it_was_made_from(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    trees.complete(source, tmp_path / "target", None)
+    assert found(tmp_path / "target") == found(source)
+
+
+def test_a_copy_that_was_cut_off_is_gone_on_with(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    packages = target / "lib/python3.11/site-packages"
+    (packages / ".part-1/two").mkdir(parents=True)  # half of a batch
+    (packages / ".part-1/two/half.py").write_text("")
+    (packages / "one").mkdir()  # whole, and not copied again
+    (packages / "one/__init__.py").write_text("kept")
+    trees.complete(source, target, None)
+    there = found(target)
+    assert there.pop("lib/python3.11/site-packages/one/__init__.py")[1] == "kept"
+    assert there == {name: what for name, what in found(source).items() if name != "lib/python3.11/site-packages/one/__init__.py"}
