@@ -102,7 +102,7 @@ async def _surroundings(runtime: str, seed: int) -> AsyncIterator[tuple["Asks", 
             own = f"faults-{secrets.token_hex(4)}"
             with registry(repositories / "registry") as store, GitServer(repositories, host=lab.gateway()) as git:
                 try:
-                    yield DockerAsks(git, repositories, seed, lab.BASE), lab.environment(
+                    yield DockerAsks(git, repositories, seed, lab.SERVING), lab.environment(
                         store, "engine", docker_installation=own, docker_server_network=own, builds_timeout=1200)
                 finally:
                     lab.docker("network", "rm", own, f"{own}-builds", check=False)

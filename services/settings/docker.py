@@ -31,6 +31,7 @@ class DockerSettings(Group):
     base_image: str = Field("", description="Base image of what repo2docker builds; empty: repo2docker's own.")
     default_buildpack: str = Field("", description="Buildpack (module:Class) for repositories without an environment; empty: repo2docker's own, or the uv buildpack where it is on.")
     uv: bool = Field(False, description="Build requirements.txt, pyproject.toml, Pipfile.lock and the pip part of environment.yml with uv and Debian's or Ubuntu's Python, without conda.")
+    jupyter: list[str] = Field(default_factory=list, description="With uv: requirements that every environment gets beside the repository's own; empty: jupyterlab 4, notebook 7, jupyterhub 6, ipywidgets 8.")
     ca: str = Field("", description="File with further certificate authorities (PEM) that build containers trust.")
     layers: bool = Field(True, description="Whether a commit that changes only content gets its environment's image and one layer, without a build; needs a registry.")
     server_network: str = Field("dockyard-servers", description="Network of user servers, made where it is missing; nothing of ours should be in it.")

@@ -156,16 +156,13 @@ def _loop(lines: int, pause: float) -> str:
 
 
 class DockerAsks(RealAsks):
-    """The same as Dockerfiles, since the base images of repo2docker may be out of reach; `base` has Python."""
+    """The same as Dockerfiles, since the base images of repo2docker may be out of reach; `base` has a server."""
 
     weights: ClassVar[dict[str, int]] = {"known": 8, "new": 4, "shared": 4, "fail": 1, "bad": 1, "ref": 1, "hang": 1, "cancel": 2}
 
     def __init__(self, git: GitServer, root: Path, seed: int, base: str) -> None:
         super().__init__(git, root, seed)
-        self._served = (
-            f"FROM {base}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
-            "{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }\n"
-            "USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n")
+        self._served = f"FROM {base}\n"
 
     def files(self, kind: str, name: str, lines: int, pause: float) -> dict[str, Content]:
         last = {"fail": f"RUN : {name}; echo on the way; exit 3", "hang": f"RUN : {name}; {_loop(5, 0.1)}; sleep 3000",

@@ -53,8 +53,8 @@ def main() -> int:
 
 def judged(job: Job) -> eligible.Verdict:
     """Whether the image may be put together, and from which environment."""
-    recipe = {"repo2docker": version("jupyter-repo2docker"), "uv": job.uv, "base": job.base_image, "pack": job.default_buildpack,
-              "arguments": job.arguments, "machine": os.uname().machine}
+    recipe = {"repo2docker": version("jupyter-repo2docker"), "uv": job.uv, "jupyter": job.jupyter, "base": job.base_image,
+              "pack": job.default_buildpack, "arguments": job.arguments, "machine": os.uname().machine}
     return eligible.judge(CHECKOUT, recipe, appendix=job.appendix, arguments=tuple(job.arguments))
 
 

@@ -29,6 +29,7 @@ class Job:
     environment_image: str = ""  # name of environments, the tag still to come; "" where content layers are off
     no_cache: bool = False
     uv: bool = False
+    jupyter: list[str] = field(default_factory=list)  # requirements of every environment of uv; empty: uv/jupyter.txt
     base_image: str = ""
     default_buildpack: str = ""
     appendix: str = ""
@@ -62,6 +63,9 @@ def environment(job: Job) -> dict[str, str]:
         "DOCKYARD_UV": "1" if job.uv else "", "DOCKYARD_DEFAULT_BUILDPACK": job.default_buildpack,
         "BUILDAH_ISOLATION": "chroot", "HOME": "/root",
     }
+    if job.jupyter:
+        found["DOCKYARD_JUPYTER"] = str(PLACE / "jupyter.txt")
+        (PLACE / "jupyter.txt").write_text("\n".join([*job.jupyter, ""]))
     if job.registry:
         found["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"] = json.dumps(job.registry)
     return found

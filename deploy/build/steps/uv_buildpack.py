@@ -144,8 +144,9 @@ class UvBuildPack(BaseImage):  # type: ignore[misc]  # repo2docker has no types
     @lru_cache  # noqa: B019
     def get_build_script_files(self) -> dict[str, str]:
         """uv itself, what every environment has, and the way back into PATH."""
+        jupyter = os.environ.get("DOCKYARD_JUPYTER") or str(HERE / "uv" / "jupyter.txt")
         found = {
-            "/opt/dockyard/bin/uv": "/usr/local/bin/uv", str(HERE / "uv" / "jupyter.txt"): "/tmp/jupyter.txt",  # noqa: S108 - in the image
+            "/opt/dockyard/bin/uv": "/usr/local/bin/uv", jupyter: "/tmp/jupyter.txt",  # noqa: S108 - in the image
             str(HERE / "uv" / "profile.sh"): "/etc/profile.d/dockyard.sh",
         }
         authorities = "/build/dockyard/ca.crt"

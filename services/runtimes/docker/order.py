@@ -112,6 +112,7 @@ def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> 
         "repo_url": job.repo_url, "commit": job.commit, "branch": job.ref, "subdir": job.subdir, "environment": repository(job.environment),
         "files": [file.told() for file in job.files], "bytes": settings.build_bytes // 4, "image": job.image, "mode": settings.builder,
         "push": recipe.pushes, "environment_image": recipe.environments, "no_cache": job.no_cache, "uv": settings.uv,
+        "jupyter": settings.jupyter,
         "base_image": settings.base_image, "default_buildpack": settings.default_buildpack, "appendix": appendix,
         "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout,
         "registry": {} if contained else dict(credentials),

@@ -120,7 +120,9 @@ class Composed:
             "DOCKYARD_DOCKER_GROUP": str(Path("/var/run/docker.sock").stat().st_gid), "DOCKYARD_PYTHON_IMAGE": lab.SMALL,
             "DOCKYARD_APP_IMAGE": "dockyard/app:compose-test", "DOCKYARD_HUB_IMAGE": "dockyard/hub:compose-test",
             "DOCKYARD_DOCKER_BUILD_IMAGE": "dockyard/build:compose-test", "DOCKYARD_DOCKER_BUILDER": "engine",
-            "DOCKYARD_EGRESS_PRIVATE": "true", "COMPOSE_PROGRESS": "quiet",
+            "DOCKYARD_DOCKER_BASE_IMAGE": lab.TINY, "DOCKYARD_DOCKER_UV": "true", "DOCKYARD_DOCKER_JUPYTER": lab.JUPYTER,
+            "DOCKYARD_EGRESS_PRIVATE": "true",
+            "DOCKYARD_LEASES_DRAIN": "2", "COMPOSE_PROGRESS": "quiet",
         }
 
     def run(self, *words: str, check: bool = True) -> str:
@@ -142,7 +144,8 @@ class Composed:
     def left(self) -> dict[str, str]:
         """What the engine has of the project or of what that has started, volumes aside."""
         found = {label: lab.docker("ps", "-aq", "--filter", f"label={label}={self.name}") for label in (PROJECT, OURS_ON_THE_ENGINE)}
-        return found | {"networks": lab.docker("network", "ls", "-q", "--filter", f"name={self.name}")}
+        walls = lab.walls(self.environ["DOCKYARD_DOCKER_BUILD_IMAGE"], f"{self.name}-servers", f"{self.name}-builds")
+        return found | {"networks": lab.docker("network", "ls", "-q", "--filter", f"name={self.name}"), "walls": "\n".join(walls)}
 
 
 @pytest.fixture
@@ -154,6 +157,7 @@ def composed(secrets: Path) -> Iterator[Composed]:
     missing = [name for name in NAMED.values() if not lab.docker("image", "inspect", "-f", "found", name, check=False)]
     if missing:
         pytest.skip(f"the engine has no image {', '.join(missing)}")
+    lab.make_bases()
     found = Composed(secrets)
     try:
         found.run("up", "-d")
@@ -176,10 +180,7 @@ def answers(launch: Launch) -> bool:
 
 def waiting(word: str) -> str:
     """A Dockerfile of a Jupyter server whose build takes a while."""
-    return (
-        f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
-        "{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }\n"
-        f"USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\nRUN : {word}; sleep 5\n")
+    return f"FROM {lab.SERVING}\nRUN : {word}; sleep 5\n"
 
 
 @pytest.mark.docker
@@ -188,7 +189,13 @@ def waiting(word: str) -> str:
 def test_any_service_may_be_restarted_under_launches_and_down_leaves_nothing(composed: Composed, tmp_path: Path) -> None:
     """Each service once, with a launch under way that began just before; the server of the first launch lives through all."""
     with GitServer(tmp_path, host=lab.gateway()) as server, Client(composed.base) as dockyard:
+        asked = Repo.create(tmp_path, "asked.git")
+
         def launch(name: str) -> str:
+            """Of a Dockerfile; or, where the worker or the hub restarts, of requirements, the second time with other content only."""
+            if name in ("worker", "hub"):
+                asked.commit({"requirements.txt": "six==1.16.0\n", "data.txt": name})
+                return dockyard.launches.create(server.url("asked.git")).id
             Repo.create(tmp_path, f"{name}.git").commit({"Dockerfile": waiting(f"{composed.name}-{name}")})
             return dockyard.launches.create(server.url(f"{name}.git")).id
 
@@ -196,16 +203,23 @@ def test_any_service_may_be_restarted_under_launches_and_down_leaves_nothing(com
         assert first.state == "ready", first.reason
         assert answers(first)
         for services in RESTARTED:
-            under_way = launch("-".join(services))
+            under_way = launch(services[0])
             composed.run("restart", "-t", "15", *services)
             composed.until_healthy()
             ended = dockyard.launches.wait(under_way)
             assert ended.state == "ready", (services, ended.reason)
             assert answers(ended), services
+            if services[0] in ("worker", "hub"):
+                data = httpx.get(f"{ended.url}files/data.txt", params={"token": ended.token or ""}, timeout=10)
+                assert data.text == services[0]
+                assert ended.build
+                said = dockyard.builds.log(ended.build)
+                assert "The content is one layer" in said
+                assert ("BuildPack" in said) == (services[0] == "worker"), "a build where only content has changed"
             dockyard.launches.stop(under_way)
         assert answers(first)
         assert dockyard.launches.get(first.id).state == "ready"
         dockyard.launches.create(server.url("first.git"), rebuild=True)  # it is building, and a server runs
     assert all(composed.left().values())
-    composed.run("down")  # a time of ours would be the closer's too
-    assert composed.left() == dict.fromkeys((PROJECT, OURS_ON_THE_ENGINE, "networks"), "")
+    composed.run("down", "-t", "15")  # a time of ours is the closer's too
+    assert composed.left() == dict.fromkeys((PROJECT, OURS_ON_THE_ENGINE, "networks", "walls"), "")

@@ -17,12 +17,25 @@ from tests.services.registry.servers import PROGRAM, RegistryServer
 
 ROOT = Path(__file__).resolve().parents[4]
 IMAGE = "dockyard/build:test"
-SMALL, BASE = "docker.io/library/python:3.11-slim-bookworm", "docker.io/library/buildpack-deps:bookworm"
+DEBIAN, SMALL = "docker.io/library/debian:bookworm-slim", "docker.io/library/python:3.11-slim-bookworm"
+BASE = "docker.io/library/buildpack-deps:bookworm"
+# Made from Debian's: what repo2docker starts from here, and what a Dockerfile with a server does. Every new registry is sent them,
+# so they are small: what repo2docker would install anyway, and an old Jupyter without JupyterLab.
+TINY, SERVING = "docker.io/dockyard/tests-base:1", "docker.io/dockyard/tests-server:1"
+JUPYTER = "notebook==6.5.*"
+MADE = {
+    TINY: f"FROM {DEBIAN}\nRUN apt-get -qq update && apt-get -yqq install --no-install-recommends "
+          "ca-certificates gettext-base git less locales python3 python3-venv unzip >/dev/null && apt-get clean && "
+          "rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /usr/share/doc/* /usr/share/locale/*\n",
+    SERVING: f"FROM {TINY}\nRUN useradd -m -u 1000 jovyan && python3 -m venv /srv/venv && "
+             f"/srv/venv/bin/pip install -q --no-cache-dir '{JUPYTER}'\n"
+             "ENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\nUSER 1000\nWORKDIR /home/jovyan\n",
+}
 
 
-def docker(*words: str, check: bool = True) -> str:
+def docker(*words: str, check: bool = True, given: str = "") -> str:
     """The output of the command line, for what a test wants to see with other eyes."""
-    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check, timeout=300).stdout.strip()
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check, timeout=300, input=given).stdout.strip()
 
 
 def reason() -> str:
@@ -35,14 +48,21 @@ def reason() -> str:
         return "the engine has no buildx"
     if PROGRAM is None:
         return "no docker-registry (Debian's package of that name)"
-    for name in (SMALL, BASE):
+    for name in (DEBIAN, SMALL):
         if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
             return f"the engine has no image {name}"
     return ""
 
 
+def make_bases() -> None:
+    """Make the images that those of the tests begin with; quick where nothing has changed."""
+    for name, dockerfile in MADE.items():
+        docker("buildx", "build", "-q", "-t", name, "-", given=dockerfile)
+
+
 def build_image() -> None:
-    """Make the image that builds run in; quick where nothing has changed."""
+    """Make the image that builds run in, and the bases; quick where nothing has changed."""
+    make_bases()
     docker("buildx", "build", "-q", "--build-arg", f"BASE={SMALL}", "-t", IMAGE, "-f", str(ROOT / "deploy/build/Dockerfile"), str(ROOT))
 
 
@@ -74,7 +94,8 @@ def environment(registry: RegistryServer | None, builder: str, **more: object) -
     """The same, as variables."""
     environ = {
         "DOCKYARD_RUNTIME_NAME": "docker", "DOCKYARD_DOCKER_BUILD_IMAGE": IMAGE, "DOCKYARD_DOCKER_BUILDER": builder,
-        "DOCKYARD_DOCKER_BASE_IMAGE": BASE, "DOCKYARD_DOCKER_BASES": SMALL, "DOCKYARD_DOCKER_UV": "true",
+        "DOCKYARD_DOCKER_BASE_IMAGE": TINY, "DOCKYARD_DOCKER_BASES": f"{SMALL},{SERVING}", "DOCKYARD_DOCKER_UV": "true",
+        "DOCKYARD_DOCKER_JUPYTER": JUPYTER,
         "DOCKYARD_DOCKER_INSTALLATION": "tests", "DOCKYARD_BUILDS_IMAGE_PREFIX": "tests/r2d-", "DOCKYARD_BUILDS_TIMEOUT": "200",
         "DOCKYARD_EGRESS_PRIVATE": "true",  # the git server is on this machine
     }

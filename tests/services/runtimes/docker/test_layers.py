@@ -4,6 +4,7 @@ Every named trap, and seeded mutations: some here, as many as CORPUS_MUTATIONS s
 CORPUS_FIRST on, so that many can be looked at in parts).
 """
 
+import asyncio
 import hashlib
 import io
 import os
@@ -70,25 +71,23 @@ def git_of(image: str) -> str:
 
 
 async def compare(
-    tree: Tree, before: Tree, repo: Repo, url: str, layered: DockerRuntime, rebuilt: DockerRuntime, store: RegistryServer,
+    commit: str, url: str, layered: DockerRuntime, rebuilt: DockerRuntime, store: RegistryServer,
 ) -> None:
-    """Make both images of a tree, and hold them against each other."""
-    changes: dict[str, Content | None] = {name: None for name in before if name not in tree}
-    commit = repo.commit({**changes, **tree})  # type: ignore[dict-item]
+    """Make both images of a commit, and hold them against each other."""
     ours, theirs = f"{store.host}/tests/r2d-corpus:{commit}", f"tests/r2d-corpus:{commit}"
-    told = await lab.build(layered, lab.job(url, commit, ours))
+    told, whole = await asyncio.gather(
+        lab.build(layered, lab.job(url, commit, ours)), lab.build(rebuilt, lab.job(url, commit, theirs)))
     assert told.end is not None
     assert told.end.ok, told.text
     assert told.end.facts.get("layered") == "yes", told.text
-    told = await lab.build(rebuilt, lab.job(url, commit, theirs))
-    assert told.end is not None
-    assert told.end.ok, told.text
-    lab.docker("pull", "-q", ours)
+    assert whole.end is not None
+    assert whole.end.ok, whole.text
+    await asyncio.to_thread(lab.docker, "pull", "-q", ours)
     try:
-        assert tree_of(ours) == tree_of(theirs)
-        assert git_of(ours) == git_of(theirs)
+        assert await asyncio.to_thread(tree_of, ours) == await asyncio.to_thread(tree_of, theirs)
+        assert await asyncio.to_thread(git_of, ours) == await asyncio.to_thread(git_of, theirs)
     finally:
-        lab.docker("rmi", "-f", ours, theirs)
+        await asyncio.to_thread(lab.docker, "rmi", "-f", ours, theirs)
 
 
 async def test_every_trap_and_mutation_gives_the_image_that_a_rebuild_gives(
@@ -104,10 +103,21 @@ async def test_every_trap_and_mutation_gives_the_image_that_a_rebuild_gives(
             second = mutate(second, change)
         else:
             first = mutate(first, change)
-    trees = [*([] if _FIRST else [first, second]), *islice(seeded(20261125), _FIRST, _FIRST + _MUTATIONS)]
-    for tree in trees:
-        await compare(tree, before, repo, server.url("corpus.git"), layered, rebuilt, store)
+    commits = list[str]()
+    for tree in [*([] if _FIRST else [first, second]), *islice(seeded(20261125), _FIRST, _FIRST + _MUTATIONS)]:
+        changes: dict[str, Content | None] = {name: None for name in before if name not in tree}
+        commits.append(repo.commit({**changes, **tree}))  # type: ignore[dict-item]
         before = tree
+    url, room = server.url("corpus.git"), asyncio.Semaphore(3)
+
+    async def compared(commit: str) -> None:
+        async with room:
+            await compare(commit, url, layered, rebuilt, store)
+
+    await compared(commits[0])  # which makes the environment of all
+    async with asyncio.TaskGroup() as group:
+        for commit in commits[1:]:
+            group.create_task(compared(commit))
 
 
 async def test_a_start_script_is_executable_and_its_environment_another(

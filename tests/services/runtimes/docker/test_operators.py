@@ -1,5 +1,5 @@
 """What an operator may set, all of it in one real build: private repositories behind an authority of one's own, a registry with a
-password, and the words that repo2docker is given.
+password or with tokens, and the words that repo2docker is given.
 """
 
 import json
@@ -14,29 +14,36 @@ from services.registry import Reference
 from services.runtimes.content import configuration, platform_manifest
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import RegistryServer, passwords, registry
+from tests.services.registry.servers import RegistryServer, issuer, passwords, registry
 from tests.services.runtimes.docker import lab
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
 
+Private = tuple[Path, GitServer, dict[str, RegistryServer]]
+
+
 @pytest.fixture(scope="module")
-def private(bench: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, GitServer, RegistryServer]]:
+def private(bench: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
+    """The git server, and a registry for each builder: the contained one's client has to fetch tokens."""
     root = tmp_path_factory.mktemp("private")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=forge", "-addext",
          f"subjectAltName=IP:{lab.gateway()}", "-keyout", "key.pem", "-out", "cert.pem"],
         cwd=root, check=True, capture_output=True)
-    with registry(root / "registry", passwords(root)) as store, GitServer(root, host=lab.gateway(), tls=root) as server:
+    with (
+        registry(root / "passwords", passwords(root)) as first, issuer(root / "issuer") as tokens,
+        registry(root / "tokens", tokens.auth) as second, GitServer(root, host=lab.gateway(), tls=root) as server,
+    ):
         server.login = "reader:hidden"
-        yield root, server, store
+        yield root, server, {"engine": first, "contained": second}
 
 
 @pytest.fixture(params=["contained", "engine"])
-async def runtime(request: pytest.FixtureRequest, private: tuple[Path, GitServer, RegistryServer]) -> AsyncIterator[DockerRuntime]:
-    root, server, store = private
+async def runtime(request: pytest.FixtureRequest, private: Private) -> AsyncIterator[DockerRuntime]:
+    root, server, stores = private
     found = lab.runtime(
-        store, request.param, registry_username="somebody", registry_password="right", docker_ca=root / "cert.pem",
+        stores[request.param], request.param, registry_username="somebody", registry_password="right", docker_ca=root / "cert.pem",
         providers_git_credentials=json.dumps({server.address: r"username=reader\npassword=hidden"}), docker_uv="false",
         docker_repo2docker_args='["--label", "team=notebooks"]',
         docker_appendix="LABEL source={repo_url}\nUSER root\nRUN touch /appendix\nUSER ${NB_USER}",
@@ -45,8 +52,9 @@ async def runtime(request: pytest.FixtureRequest, private: tuple[Path, GitServer
     await found.aclose()
 
 
-async def test_all_settings_reach_the_build(runtime: DockerRuntime, private: tuple[Path, GitServer, RegistryServer]) -> None:
-    root, server, store = private
+async def test_all_settings_reach_the_build(runtime: DockerRuntime, private: Private) -> None:
+    root, server, stores = private
+    store = stores[runtime.builder._recipe.docker.builder]
     commit = Repo.create(root, "private.git").commit({"notes.md": "# Notes\n"})
     image = Reference.parse(f"{store.host}/tests/private-{id(runtime)}:{commit}")
     url = server.url("private.git")
@@ -65,14 +73,15 @@ async def test_all_settings_reach_the_build(runtime: DockerRuntime, private: tup
     labels = config["config"]["Labels"]
     assert (labels["team"], labels["source"], labels["repo2docker.ref"]) == ("notebooks", url, commit)
     assert any("touch /appendix" in entry.get("created_by", "") for entry in config["history"]) or "contained" in str(told)
-    base = lab.docker("image", "inspect", "-f", "{{join .RootFS.Layers \" \"}}", lab.BASE).split()
+    base = lab.docker("image", "inspect", "-f", "{{join .RootFS.Layers \" \"}}", lab.TINY).split()
     assert config["rootfs"]["diff_ids"][:len(base)] == base
 
 
-async def test_wrong_credentials_are_named(runtime: DockerRuntime, private: tuple[Path, GitServer, RegistryServer]) -> None:
-    root, server, store = private
+async def test_wrong_credentials_are_named(runtime: DockerRuntime, private: Private) -> None:
+    root, server, stores = private
     commit = Repo.create(root, "locked.git").commit({"Dockerfile": f"FROM {lab.SMALL}\n"})
     builder = runtime.builder._recipe.docker.builder
+    store = stores[builder]
     stranger = lab.runtime(store, builder, registry_username="somebody", registry_password="wrong", docker_ca=root / "cert.pem")
     try:
         with pytest.raises(Misconfigured, match="the password or token is wrong"):

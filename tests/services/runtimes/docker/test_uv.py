@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, str | Executable], dict[str, str]]] = {
 @pytest.fixture(scope="module")
 async def runtime(store: RegistryServer) -> AsyncIterator[DockerRuntime]:
     """On the engine, which keeps the steps that the cases share; without content layers, so that each case is one build."""
-    found = lab.runtime(None, "engine")
+    found = lab.runtime(None, "engine", docker_jupyter="")
     yield found
     await found.aclose()
 
