@@ -22,7 +22,7 @@ from deploy.hub.binder import BinderMixin, option
 from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
 from deploy.hub.steps import Steps
 from services.errors import DockyardError
-from services.registry.credentials import find
+from services.registry.credentials import Credentials, find
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import OURS, SERVER
 from services.runtimes.docker.spawning import container
@@ -144,10 +144,9 @@ class DockerServer(BinderMixin, DockerSpawner):  # type: ignore[misc]  # DockerS
         except NotFound:
             self._steps.tell(20, "Fetching the image to the machine that runs your server.")
             registry = settings().registry
-            known = await find(registry) if registry.url else None
-            auth = {"username": known.username, "password": known.password} if known and known.username else None
+            known = await find(registry) if registry.url else Credentials()
             repository, _, tag = image.rpartition(":")
-            await self.docker("pull", repository, tag, auth_config=auth)
+            await self.docker("pull", repository, tag, auth_config=known.for_engine or None)
             await self.docker("inspect_image", image)  # a failed pull says so in a text alone
 
     async def _answering(self, ip: str, port: int) -> None:

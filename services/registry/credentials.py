@@ -37,6 +37,13 @@ class Credentials:
             return ""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
+    @property
+    def for_engine(self) -> dict[str, str]:
+        """What a Docker engine takes as X-Registry-Auth; empty for an anonymous visitor. Source: docs.docker.com/reference/api/engine."""
+        if self.identity:
+            return {"identitytoken": self.identity}
+        return {"username": self.username, "password": self.password} if self.username else {}
+
 
 async def find(settings: RegistrySettings) -> Credentials:
     """The credentials for `settings.url`. `Misconfigured` names the file that cannot be read or the helper that fails."""

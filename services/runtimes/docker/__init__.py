@@ -19,6 +19,8 @@
 What runs inside of the build container is in deploy/build.
 """
 
+import asyncio
+
 from services.egress.logins import Logins
 from services.registry import Registry
 from services.runtimes.docker.bases import Bases
@@ -61,12 +63,15 @@ async def end_everything(settings: Settings) -> None:
     """
     runtime = make(settings)
     try:
-        for handle in await runtime.builder.running():
-            await runtime.builder.remove(handle)
-        for user in await runtime.spawning.running():
-            await runtime.spawning.remove(user)
+        handles, users = await runtime.builder.running(), await runtime.spawning.running()
+        # All at once: whoever stops us may give us few seconds.
+        done = await asyncio.gather(
+            *map(runtime.builder.remove, handles), *map(runtime.spawning.remove, users), return_exceptions=True)
         await runtime.bases.let_go()
         await runtime.wall.let_go()
+        for error in done:
+            if error is not None:
+                raise error
     finally:
         await runtime.aclose()
 

@@ -60,5 +60,11 @@ async def test_what_is_wrong_is_named(config: str, word: str, tmp_path: Path, mo
         await credentials.find(RegistrySettings(url=URL, docker_config=str(tmp_path / "config.json")))
 
 
+def test_an_engine_is_told_what_it_takes() -> None:
+    assert KNOWN.for_engine == {"username": "somebody", "password": "right"}
+    assert Credentials("", "", "secret").for_engine == {"identitytoken": "secret"}
+    assert Credentials().for_engine == {}
+
+
 def test_a_password_is_not_shown() -> None:
     assert "right" not in repr(KNOWN)
