@@ -1,4 +1,7 @@
-"""The whole path on a Docker engine: a link becomes a server of DockerSpawner, in one `up` for all tests of a builder."""
+"""The whole path on a Docker engine: a link becomes a server of DockerSpawner, in one `up` for all tests of a builder.
+
+The contained builder always; the engine's, whose way from link to server tests/deploy/compose goes too, with DOCKER_UP=1.
+"""
 
 import asyncio
 import json
@@ -20,17 +23,13 @@ from tests.services.registry.servers import RegistryServer
 from tests.services.runtimes.docker import lab
 from tests.stack import log_of
 
-pytestmark = [
-    pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("docker"),
-    pytest.mark.skipif(not os.environ.get("DOCKER_UP"), reason="takes some minutes; with DOCKER_UP=1 it runs"),
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("docker-up")]
+BUILDERS = [
+    "contained",
+    pytest.param("engine", marks=pytest.mark.skipif(not os.environ.get("DOCKER_UP"), reason="takes a minute; with DOCKER_UP=1 it runs")),
 ]
 LAUNCHES = int(os.environ.get("OUTAGE_LAUNCHES", "3"))
-# The base image of the tests may have an environment already; a real one does not.
-SERVED = (
-    f"FROM {lab.BASE}\nRUN useradd -m -u 1000 jovyan; test -x /srv/venv/bin/jupyter-lab || "
-    "{{ python3 -m venv /srv/venv && /srv/venv/bin/pip install -q jupyterlab jupyterhub; }}\n"
-    "USER 1000\nWORKDIR /home/jovyan\nENV PATH=/srv/venv/bin:$PATH HOME=/home/jovyan\n"
-    "RUN : {own}; for i in $(seq 1 {lines}); do echo line $i; sleep 0.1; done\n")
+SERVED = f"FROM {lab.SERVING}\nRUN : {{own}}; for i in $(seq 1 {{lines}}); do echo line $i; sleep 0.1; done\n"
 # A wheel, and configurations that lead to it, wherever a builder of others might look.
 PLANT = f"""FROM {lab.SMALL}
 COPY . /planted
@@ -52,6 +51,7 @@ class DockerPlace(Place):
     """An installation on the engine, with the registry that it pushes to."""
 
     registry: RegistryServer
+    served: str  # the spec of a repository with a Dockerfile
 
     async def launch(self, path: str, seconds: float = 600) -> list[dict[str, Any]]:
         """As there, with the patience that a first build wants on a machine with much to do."""
@@ -74,7 +74,7 @@ class DockerPlace(Place):
         return len(answer.json()["items"])
 
 
-@pytest.fixture(scope="module", params=["contained", "engine"])
+@pytest.fixture(scope="module", params=BUILDERS)
 async def place(request: pytest.FixtureRequest, store: RegistryServer) -> AsyncIterator[DockerPlace]:
     with tempfile.TemporaryDirectory(prefix="dockyard-test-", ignore_cleanup_errors=True) as name:
         root = Path(name)
@@ -82,13 +82,15 @@ async def place(request: pytest.FixtureRequest, store: RegistryServer) -> AsyncI
         (root / "repositories").mkdir()
         own = f"up-{secrets.token_hex(4)}"
         with GitServer(root / "repositories", host=lab.gateway()) as git:
-            environ = lab.environment(store, request.param, docker_installation=own, docker_server_network=own, builds_timeout=900)
+            environ = lab.environment(
+                store, request.param, docker_installation=own, docker_server_network=own, builds_timeout=900, leases_seconds=3)
             up = Up(root / "home", free_port(), "docker", **environ)
             await up.start()
             try:
                 await up.hear("Dockyard is up")
                 found = DockerPlace(up, git, root / "repositories")
                 found.registry = store
+                found.served = served(found, "served.git")
                 yield found
                 await found.client.aclose()
             finally:
@@ -96,8 +98,9 @@ async def place(request: pytest.FixtureRequest, store: RegistryServer) -> AsyncI
                 await up.end()
                 await up.nothing_is_left()
                 left = await asyncio.to_thread(lab.docker, "ps", "-aq", "--filter", f"label=dockyard.installation={own}")
-                await asyncio.to_thread(lab.docker, "network", "rm", own, check=False)
-            assert not left
+                walls = await asyncio.to_thread(lab.walls, lab.IMAGE, own, f"{own}-builds")
+                networks = await asyncio.to_thread(lab.docker, "network", "ls", "-q", "--filter", f"name={own}")
+            assert (left, walls, networks) == ("", [], "")
 
 
 def ready(events: list[dict[str, Any]]) -> None:
@@ -112,7 +115,10 @@ def served(place: DockerPlace, name: str, lines: int = 1) -> str:
 
 
 async def test_links_become_servers_and_new_content_needs_no_build(place: DockerPlace) -> None:
-    events = await place.launch(served(place, "served.git"))
+    Repo.create(place.repositories, "planted.git").commit(PLANTED)
+    Repo.create(place.repositories, "broken.git").commit({"Dockerfile": f"FROM {lab.SMALL}\nRUN nonsense-command\n"})
+    events, planted, broken = await asyncio.gather(
+        place.launch(place.served), place.launch(f"{place.path('planted.git')}?build_only=true"), place.launch(place.path("broken.git")))
     ready(events)
     assert (await place.api(events[-1], "api/status"))["kernels"] == 0
     running = lab.docker("ps", "-q", "--filter", f"label=dockyard.installation={place.installation}", "--filter", "label=dockyard.server")
@@ -121,9 +127,9 @@ async def test_links_become_servers_and_new_content_needs_no_build(place: Docker
     assert bounds["CapDrop"] == ["ALL"]
     assert (bounds["CapAdd"], bounds["Privileged"], bounds["NetworkMode"]) == (None, False, place.installation)
     assert "no-new-privileges" in bounds["SecurityOpt"]
-    Repo.create(place.repositories, "planted.git").commit(PLANTED)
-    events = await place.launch(f"{place.path('planted.git')}?build_only=true")
-    assert not any(event["phase"] == "failed" and "planted" in event["message"] for event in events), "".join(log_of(events))
+    ready(planted)
+    assert broken[-1]["phase"] == "failed"
+    assert "nonsense-command" in broken[-1]["message"]
     repo = Repo.create(place.repositories, "asked.git")
     repo.commit({"requirements.txt": "tqdm\nsix==1.16.0\n", "data.txt": "first\n"})  # an environment that no other test has made
     events = await place.launch(place.path("asked.git"))
@@ -139,14 +145,10 @@ async def test_links_become_servers_and_new_content_needs_no_build(place: Docker
     again = await place.launch(place.path("asked.git"))
     assert next(event["phase"] for event in again if event["phase"] != "waiting") == "built"
     assert await place.asked() == before
-    Repo.create(place.repositories, "broken.git").commit({"Dockerfile": f"FROM {lab.SMALL}\nRUN nonsense-command\n"})
-    events = await place.launch(place.path("broken.git"))
-    assert events[-1]["phase"] == "failed"
-    assert "nonsense-command" in events[-1]["message"]
 
 
 async def test_a_killed_worker_is_replaced_and_the_container_goes_on(place: DockerPlace) -> None:
-    spec = served(place, "slow.git", lines=100)
+    spec = served(place, "slow.git", lines=60)
     async with place.stream(spec) as stream:
         seen = [await stream.until(lambda event: "line 5" in event["message"])]
         before = await asyncio.to_thread(started, place)
@@ -165,7 +167,7 @@ async def test_a_killed_worker_is_replaced_and_the_container_goes_on(place: Dock
     killed = await log(place, launch["build"])
     if place.up.environ["DOCKYARD_DOCKER_BUILDER"] == "contained":  # an engine would tell of its cache
         assert await log(place, await rebuilt(place, spec)) == killed
-    assert [int(found) for found in re.findall(r"line (\d+)$", "\n".join(killed), re.MULTILINE)] == list(range(1, 101))
+    assert [int(found) for found in re.findall(r"line (\d+)$", "\n".join(killed), re.MULTILINE)] == list(range(1, 61))
 
 
 def started(place: DockerPlace) -> dict[str, str]:
@@ -192,14 +194,13 @@ async def log(place: DockerPlace, build: str) -> list[str]:
 
 
 async def test_without_the_registry_what_was_built_goes_on_and_nothing_is_built(place: DockerPlace) -> None:
-    spec = served(place, "kept.git")
-    events = await place.launch(spec)
+    events = await place.launch(place.served)
     ready(events)
     await place.stop(events)
     before = await place.asked()
     place.registry.stop()
     try:
-        results = await asyncio.gather(*(place.launch(spec) for _ in range(LAUNCHES)))
+        results = await asyncio.gather(*(place.launch(place.served) for _ in range(LAUNCHES)))
         never = await place.launch(served(place, "unknown.git"))
     finally:
         place.registry.start()
