@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.db import Database
-from services.events import Wake
+from services.events import StoredEvent, Wake, WakeListener
 from services.lifecycle import Claims, Lease, Teller, Work
 from services.queue import Bell, Redis
 from services.runtimes import make_runtime
@@ -73,6 +73,23 @@ async def test_a_build_that_waits_for_anothers_environment_keeps_no_place(db: Da
     assert await work(building, db) == "waits"
     states = {row.id: row.state for row in await db.rows(sa.text("SELECT id, state FROM build"))}
     assert states == {"maker": "built", "waits": "built"}
+
+
+async def test_whoever_follows_a_build_by_itself_is_told_of_its_end(db: Database, building: Building, settings: Settings) -> None:
+    await insert(db, "one", "lines-3+slow-0")
+    redis, told = Redis(settings.redis), list[StoredEvent]()
+    async with asyncio.timeout(60):
+        async for news in WakeListener(redis).news():
+            if news.lost:  # it listens from here on
+                await work(building, db)
+            told += news.events
+            if told:
+                break
+    row = (await db.rows(sa.text("SELECT lines FROM build")))[0]
+    assert [(event.launch, event.seq, event.kind, event.data) for event in told] == [
+        ("one", 1, "built", {"log_end": row.lines, "reason": None})]
+    assert row.lines >= 3
+    await redis.aclose()
 
 
 class Told(FakeBuilds):
