@@ -165,6 +165,7 @@ def composed(secrets: Path) -> Iterator[Composed]:
         yield found
     finally:
         found.run("down", "-v", "-t", "5", check=False)
+        lab.forget(f"127.0.0.1:{found.environ['DOCKYARD_REGISTRY_PORT']}")
 
 
 def answers(launch: Launch) -> bool:

@@ -23,6 +23,7 @@ def bench() -> None:
 def store(bench: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
     with registry(tmp_path_factory.mktemp("store")) as found:
         yield found
+    lab.forget(found.host)
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,12 @@ def names() -> str:
     return docker("images", "--format", "{{.Repository}}:{{.Tag}}")
 
 
+def forget(host: str) -> None:
+    """Remove the engine's copies of what a registry that is no more has held."""
+    if left := [name for name in names().split() if name.startswith(f"{host}/") and not name.endswith("<none>")]:
+        docker("rmi", "-f", *left, check=False)
+
+
 def walls(image: str, *networks: str) -> list[str]:
     """The rules of the machine's packet filter for these networks."""
     chains = [chain(network) for network in networks]

@@ -37,6 +37,8 @@ def private(bench: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     ):
         server.login = "reader:hidden"
         yield root, server, {"engine": first, "contained": second}
+    lab.forget(first.host)
+    lab.forget(second.host)
 
 
 @pytest.fixture(params=["contained", "engine"])
