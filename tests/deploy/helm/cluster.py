@@ -31,7 +31,7 @@ def reason() -> str:
         return "KUBECONFIG points to no cluster"
     if why := lab.reason():
         return why
-    missing = [name for name in STAND_INS if not lab.docker("images", "-q", name)]
+    missing = [name for name in (*STAND_INS, lab.BASE) if not lab.docker("image", "inspect", "-f", "found", name, check=False)]
     return f"the engine has no image {', '.join(missing)}" if missing else ""
 
 
