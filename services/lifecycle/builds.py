@@ -141,7 +141,8 @@ async def finish(conn: AsyncConnection, build: str, epoch: int, end: Finish) -> 
         raise LeaseLost(f"build {build[:12]} has another owner, or is wanted again")
     await count_build(conn, build)
     if end.state is BuildState.BUILT:
-        await conn.execute(_KNOWN, {"name": row.image, "build": build, "environment": row.environment})
+        environment = row.environment or (end.facts or {}).get("environment") or None  # some runtimes tell it at the end only
+        await conn.execute(_KNOWN, {"name": row.image, "build": build, "environment": environment})
     waiters = (await conn.execute(_WAITERS, {"id": build})).all()
     moves = [_after(waiter.id, waiter.build_only, row.image, row.lines, end) for waiter in waiters]
     return Finished(moves, build_end(build, row.at, end.state, row.lines, end.reason))

@@ -24,8 +24,9 @@ class KubernetesRuntime:
             raise Misconfigured("Setting registry.url: the runtime kubernetes needs a registry, which the nodes pull images from.")
         cluster = Cluster(settings.kubernetes)
         registry = Registry(settings.registry)
-        self.builder = PodBuilder(cluster, Telling(settings), settings.kubernetes, settings.builds, registry)
-        self.images = RegistryImages(registry)
+        telling = Telling(settings)
+        self.builder = PodBuilder(cluster, telling, settings.kubernetes, settings.builds, registry)
+        self.images = RegistryImages(registry, telling.environments)
         self.spawning = PodSpawning(cluster, settings.kubernetes)
         self.reality = PodReality(cluster, settings.kubernetes)
 

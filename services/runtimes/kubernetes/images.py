@@ -12,8 +12,9 @@ log = structlog.get_logger()
 class RegistryImages:
     """`ImageStore` of the runtime `kubernetes`."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, environments: str) -> None:
+        """`environments` is the repository of the environments that content is laid over."""
+        self._registry, self._environments = registry, environments
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -28,7 +29,7 @@ class RegistryImages:
             return Presence.UNKNOWN
 
     async def environment_exists(self, key: str) -> bool:
-        """Environments are not kept apart from images here."""
+        """Nobody asks: the pod of a build looks for itself."""
         return False
 
     async def remove(self, image: str) -> None:
@@ -36,7 +37,8 @@ class RegistryImages:
         await self._registry.delete(Reference.parse(image))
 
     async def remove_environment(self, key: str) -> None:
-        """There is none."""
+        """Delete an environment; images that were made from it have its layers as their own."""
+        await self._registry.delete(Reference.parse(f"{self._environments}:{key}"))
 
     async def usage(self) -> int:
         """Unknown: the distribution API does not tell."""
