@@ -31,6 +31,8 @@ from services.runtimes.local.recipe import Recipe
 from services.runtimes.local.sandbox import VENV
 from services.runtimes.local.workshop import Step, Workshop, result
 
+_STUMBLES = 5
+
 OF_CONDA = Interpreter("conda", f"{VENV}/bin/python", "/usr", "/usr")
 
 
@@ -42,6 +44,7 @@ class Attempt:
         self.job = job
         self.directory = workshop.paths.builds / job.handle
         self.log = self.directory / "log"
+        self._stumbled = 0  # looks on end that have met with something that was not there
 
     def begin(self) -> None:
         """Start fetching, unless the attempt has begun."""
@@ -59,10 +62,18 @@ class Attempt:
             return Exit(**ended)
         try:
             found = self._look()
+        except (BuildFailed, OSError) as error:
+            # Whoever had this attempt before us may be paused in the middle of the same step, or still have a thread at it,
+            # and move away what we are at. What it has done is seen the next time.
+            self._stumbled += 1
+            if self._stumbled < _STUMBLES:
+                return None
+            reason = error.sentence if isinstance(error, BuildFailed) else f"The build could not go on: {error.strerror}."
+            found = Exit(ok=False, reason=reason, retryable=isinstance(error, OSError) or error.retryable)
         except DockyardError as error:
             found = Exit(ok=False, reason=error.sentence, retryable=error.retryable)
-        except OSError as error:
-            found = Exit(ok=False, reason=f"The build could not go on: {error.strerror}.", retryable=True)
+        else:
+            self._stumbled = 0
         if isinstance(found, Exit):
             self._write("exit.json", asdict(found))
         return found
