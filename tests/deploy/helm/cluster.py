@@ -7,6 +7,7 @@ reached as they are, images are not pulled, and volumes are directories of this 
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -25,11 +26,19 @@ SERVER = (
 )
 
 
-def reason() -> str:
-    """Why these tests cannot run here, or ""."""
+def no_cluster() -> str:
+    """Why there is no cluster, or ""."""
     if not os.environ.get("KUBECONFIG"):
         return "KUBECONFIG points to no cluster"
-    if why := lab.reason():
+    if not shutil.which("kubectl"):
+        return "no kubectl command"
+    asked = subprocess.run(["kubectl", "get", "--raw", "/readyz", "--request-timeout=5s"], capture_output=True, check=False)
+    return "the cluster of KUBECONFIG does not answer" if asked.returncode else ""
+
+
+def reason() -> str:
+    """Why these tests cannot run here, or ""."""
+    if why := no_cluster() or lab.reason():
         return why
     missing = [name for name in (*STAND_INS, lab.BASE) if not lab.docker("image", "inspect", "-f", "found", name, check=False)]
     return f"the engine has no image {', '.join(missing)}" if missing else ""

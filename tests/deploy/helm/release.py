@@ -138,7 +138,9 @@ class Release:
         return [name for name in found if not name.startswith(("serviceaccount/default", "secret/default-token", "configmap/kube-root-ca"))]
 
     def remove(self) -> None:
-        """Remove the namespaces, what `prepare` has made, and the images that were built."""
+        """Remove the release, its namespaces, what `prepare` has made, and the images that were built."""
+        with suppress(helm_python.HelmError):
+            self.uninstall()
         kubectl("delete", "namespace", self.namespace, self.builds, self.users, "--ignore-not-found", check=False)
         kubectl("delete", "runtimeclass", self.namespace, "--ignore-not-found", check=False)
         kubectl("delete", "pv", *(f"{self.namespace}-{name}" for name in VOLUMES), "--ignore-not-found", check=False)

@@ -19,10 +19,12 @@ from services.runtimes.kubernetes.builder import PodBuilder
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.telling import Telling
 from services.settings import load
+from tests.deploy.helm.cluster import no_cluster
 
+_WHY = no_cluster()
 pytestmark = [
     pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(300),
-    pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG points to no cluster"),
+    pytest.mark.skipif(bool(_WHY), reason=_WHY),
     pytest.mark.skipif(not shutil.which("docker"), reason="no Docker command line: the node's images are made with it"),
 ]
 IMAGE = "dockyard/build-script:test"
