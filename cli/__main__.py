@@ -144,7 +144,8 @@ def check() -> None:
 @app.command(context_settings=PASS_ON)
 def test(context: typer.Context) -> None:
     """Run the tests on servers of their own; further words go to pytest."""
-    words = context.args if any(word.startswith("-n") for word in context.args) else ["-n", "auto", "--dist", "loadgroup", *context.args]
+    workers = str((os.cpu_count() or 1) + 1)  # tests wait for half of their time
+    words = context.args if any(word.startswith("-n") for word in context.args) else ["-n", workers, "--dist", "loadgroup", *context.args]
     os.chdir(CHECKOUT)
     _become("-m", "pytest", *words)
 
