@@ -14,16 +14,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import below, ended, gone, words
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(directory: Path, *words: str) -> "subprocess.Popen[bytes]":
+@contextlib.contextmanager
+def bench(directory: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     environ = {**os.environ, "TMPDIR": str(directory), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *words, "--json"], cwd=ROOT, env=environ, stdout=subprocess.PIPE,
+    with ended(subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments, "--json"], cwd=ROOT, env=environ, stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-    )
+    )) as process:
+        yield process
 
 
 @pytest.fixture
@@ -38,12 +42,11 @@ def left_behind(directory: Path) -> list[str]:
     """Directories, and processes that were told of one."""
     found = [str(path) for path in directory.glob("dockyard-bench-*")]
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            found += [word for word in process.cmdline() if word.startswith(f"{directory}/dockyard-bench-")]
+        found += [word for word in words(process) if word.startswith(f"{directory}/dockyard-bench-")]
     return found
 
 
-@pytest.mark.parametrize(("words", "first"), [
+@pytest.mark.parametrize(("arguments", "first"), [
     (("launches", "-c", "4", "-d", "0.5", "-n", "1"), "4 clients: ready per second"),
     (("watchers", "-w", "30", "-d", "1", "-n", "1"), "watchers with every line live"),
     (("watchers", "-w", "30", "-d", "1", "-n", "1", "--via", "events"), "watchers with every line live"),
@@ -51,9 +54,9 @@ def left_behind(directory: Path) -> list[str]:
     (("pages", "-c", "4", "-d", "0.2", "-n", "1"), "home: requests per second"),
     (("idle", "-d", "1", "-n", "1", "--mock-hub"), None),
 ], ids=["launches", "watchers", "watchers of one launch", "crowd", "pages", "idle"])
-async def test_a_small_bench(directory: Path, words: tuple[str, ...], first: str | None) -> None:
-    process = start(directory, *words)
-    out, _ = await asyncio.to_thread(process.communicate)
+async def test_a_small_bench(directory: Path, arguments: tuple[str, ...], first: str | None) -> None:
+    with bench(directory, *arguments) as process:
+        out, _ = await asyncio.to_thread(process.communicate)
     said = json.loads(out)
     assert [check for check in said["checks"] if not check["ok"]] == []
     assert process.returncode == 0
@@ -63,15 +66,14 @@ async def test_a_small_bench(directory: Path, words: tuple[str, ...], first: str
 
 
 async def test_a_bench_that_is_ended_ends_what_it_started(directory: Path) -> None:
-    process = start(directory, "launches", "-c", "2", "-d", "60", "-n", "1")
-    family: list[psutil.Process] = []
-    while not any("bench.mock_hub" in " ".join(child.cmdline()) for child in family) or len(family) < 6:
-        await asyncio.sleep(0.1)
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(process.communicate)
-    assert process.returncode == 130
-    _gone, alive = await asyncio.to_thread(psutil.wait_procs, family, 10)
-    assert not alive
+    with bench(directory, "launches", "-c", "2", "-d", "600", "-n", "1") as process:
+        family: list[psutil.Process] = []
+        while not any("bench.mock_hub" in words(child) for child in family) or len(family) < 6:
+            await asyncio.sleep(0.1)
+            family = below(process.pid)
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.communicate)
+        assert process.returncode == 130
+        await gone(*[child.pid for child in family])
     assert left_behind(directory) == []

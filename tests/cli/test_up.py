@@ -1,6 +1,7 @@
 """`up` as a whole: it comes up, refuses a second one, mends itself, and leaves nothing, however it ends."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
+from tests.processes import listening, told_of, words
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
@@ -61,15 +64,11 @@ class Up:
 
     def processes(self) -> list[psutil.Process]:
         """All that run for this home: by their environment or their words."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = [*process.cmdline(), *process.environ().values()]
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-            if process.pid != os.getpid() and any(str(self.home) in word for word in words):
-                found.append(process)
-        return found
+        return told_of(self.home)
+
+    def part(self, name: str) -> psutil.Process:
+        """The process of one of its parts, which has written it down: a look at all could find a part's child that has no words yet."""
+        return psutil.Process(json.loads((self.home / "run" / "pids" / name).read_text())["pid"])
 
     async def nothing_is_left(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -107,14 +106,10 @@ async def test_the_life_of_an_up(up: Up) -> None:
 
         # Two listeners, and no secret in a command line that anybody can read.
         tree = up.processes()
-        listeners = {
-            connection.laddr for process in tree for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        assert listeners == {("127.0.0.1", up.port), ("127.0.0.1", up.port + 1)}
+        assert set().union(*map(listening, tree)) == {("127.0.0.1", up.port), ("127.0.0.1", up.port + 1)}
         secrets = [path.read_text() for path in (up.home / "secret").iterdir()]
         assert secrets
-        assert not [word for process in tree for word in process.cmdline() for secret in secrets if secret in word]
+        assert not [word for process in tree for word in words(process) for secret in secrets if secret in word]
 
         # Another on the same home, and another on the same port.
         for home, sentence in ((up.home, "Dockyard is running on the home"), (up.home.with_name("other"), f"Port {up.port} (the")):
@@ -126,7 +121,8 @@ async def test_the_life_of_an_up(up: Up) -> None:
             assert len(out.splitlines()) == 1
 
         # A part that crashes comes back.
-        [api] = [process for process in tree if process.cmdline()[-1:] == ["api"]]
+        api = up.part("api")
+        assert words(api)[-1:] == ["api"]
         api.kill()
         await up.hear("api        was ended by SIGKILL; it is started again in 0.5 s")
         await up.hear("api        ready again")

@@ -66,7 +66,7 @@ class Place:
 
     def part(self, name: str) -> psutil.Process:
         """The process of one of our parts."""
-        return next(process for process in self.up.processes() if process.cmdline()[-1:] == [name])
+        return self.up.part(name)
 
 
 async def compute(ready: dict[str, Any], code: str) -> str:

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from uv import find_uv_bin
 
+from services.runtimes.local.detached import Running, runs, status
 from tests.cli.test_up import Up, free_port
 from tests.e2e.local_up import NOTEBOOK, Place, compute
 from tests.gitserver import Executable, GitServer, Repo
@@ -139,33 +139,39 @@ async def test_a_requirement_outside_of_the_repository_is_refused(place: Place) 
     assert "requirements.txt" in events[-1]["message"]
 
 
-SLOW = "#!/bin/sh\nfor n in $(seq 1 60); do echo step $n; sleep 0.2; done\n"
+# It goes on when it is told to, by a file in its directory, however fast or slow everything else is.
+SLOW = """#!/bin/sh
+say() { for n in $(seq $1 $2); do echo step $n; done; }
+await() { until [ -e $1 ]; do sleep 0.05; done; }
+say 1 5; await killed; say 6 40; await replaced; say 41 60
+"""
 
 
-def _runs(place: Place) -> dict[int, float]:
-    """Pids and start times of what runs postBuild."""
-    return {process.pid: process.create_time() for process in psutil.process_iter()
-            if any("postBuild" in word for word in _words(process))}
+def _run(place: Place) -> Running:
+    """The one run of a postBuild here: nobody but us looks into this home."""
+    [directory] = [path for path in runs(place.up.home / "local" / "builds") if path.name == "post"]
+    found = status(directory)
+    assert isinstance(found, Running)
+    return found
 
 
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+def _tell(place: Place, word: str) -> None:
+    [content] = (place.up.home / "local" / "builds").glob("*/content/postBuild")
+    content.with_name(word).touch()
 
 
 async def test_a_killed_worker_is_replaced_and_the_build_goes_on_in_its_process(place: Place) -> None:
     Repo.create(place.repositories, "slow.git").commit({"postBuild": Executable(SLOW)})
     async with place.stream(place.path("slow.git")) as stream:
         seen = [await stream.until(lambda event: event["message"] == "step 5\n")]
-        before = _runs(place)
-        assert before
+        before = _run(place)
         place.part("worker").kill()
+        _tell(place, "killed")
         async for event in stream:
             seen.append(event)
             if event["message"] == "step 40\n":
-                assert _runs(place) == before
+                assert _run(place) == before
+                _tell(place, "replaced")
             if event["phase"] in ("ready", "failed"):
                 break
     assert seen[-1]["phase"] == "ready", log_of(seen)
