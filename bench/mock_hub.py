@@ -27,10 +27,9 @@ from urllib.parse import parse_qsl, unquote
 
 import uvloop
 
-_SSE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
-)
+_VERSION = "6.1.1"
+_SIGN = f"X-JupyterHub-Version: {_VERSION}\r\n"
+_SSE = f"HTTP/1.1 200 OK\r\n{_SIGN}Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 _STARTED = "2026-01-01T00:00:00.000000Z"
 
 
@@ -45,6 +44,7 @@ class Behaviour:
     fail_named: str = ""  # servers of users whose names have this in them end in `failed`
     status: int = 0  # everything is answered with this instead
     slow: float = 0.0  # seconds until any answer
+    sign: str = _SIGN  # of every answer; empty: it is not told whose they are
 
 
 @dataclass(slots=True)
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
                 hub.behaviour = replace(hub.behaviour, status=int(asked.get("status", 0)), slow=float(asked.get("slow", 0)))
                 self._send(200, {})
             case "GET", ["" | "info" | "health"]:
-                self._send(200, {"version": "6.1.1"})
+                self._send(200, {"version": _VERSION})
             case "GET", ["counts"]:
                 self._send(200, dict(hub.counts))
             case "GET", ["users"]:
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, status: int, body: object | None = None) -> None:
         said = b"" if body is None else json.dumps(body).encode()
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{self._hub.behaviour.sign}Content-Type: application/json\r\n"
         head += "Retry-After: 1\r\n" if status == 429 else ""
         head += "" if status == 204 else f"Content-Length: {len(said)}\r\n"
         self._transport.write(f"{head}\r\n".encode() + said)

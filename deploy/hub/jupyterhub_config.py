@@ -47,6 +47,7 @@ c.JupyterHub.proxy_class = "deploy.hub.watched_proxy.WatchedProxy"
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = os.environ["DOCKYARD_PROXY_API"]
 c.ConfigurableHTTPProxy.auth_token = os.environ["CONFIGPROXY_AUTH_TOKEN"]
+c.JupyterHubHTTPClient.connector_options = {"force_close": True}  # a kept connection may lead to where nobody is any more
 
 # No wait for the disk at each of the ten commits of a launch: only a power cut can lose the last ones, and it takes the
 # servers that they are about along.

@@ -3,6 +3,9 @@
 The proxy keeps its routes in memory. JupyterHub compares them with its servers only every `last_activity_interval`, so
 after a crash of the proxy running servers would be unreachable for half a minute. A new proxy makes a new socket for its
 API, and a look at that costs nothing; where its API is in a network, a connection that is kept to it ends with it.
+
+In a network something else may answer at its address for a moment: a cluster that has just got its rules back sends packets
+past itself. The proxy has no 404 for what it is told or asked as a whole, so this one is somebody else's, and asked again.
 """
 
 import asyncio
@@ -11,9 +14,11 @@ import os
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 from jupyterhub.proxy import ConfigurableHTTPProxy
 
 LOOK = 0.5  # seconds
+_PATIENCE = 30.0  # seconds, as long as JupyterHub itself tries where the proxy does not answer
 
 
 class WatchedProxy(ConfigurableHTTPProxy):  # type: ignore[misc]  # JupyterHub has no types
@@ -27,6 +32,20 @@ class WatchedProxy(ConfigurableHTTPProxy):  # type: ignore[misc]  # JupyterHub h
             local = self.api_url.startswith("http+unix:")
             self._watch = asyncio.create_task(self._look() if local else self._hold())
         return await super().get_all_routes()
+
+    async def api_request(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """An answer of the proxy's API."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE
+        while True:
+            try:
+                return await super().api_request(path, method, body)
+            except aiohttp.ClientResponseError as error:
+                theirs = error.status == 404 and (method == "POST" or (method == "GET" and not path))
+                if not theirs or loop.time() >= deadline:
+                    raise
+                self.log.warning("Something else than the proxy answers at its address; asking again")
+            await asyncio.sleep(LOOK)
 
     def _socket(self) -> tuple[int, int] | None:
         try:

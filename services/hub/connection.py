@@ -5,6 +5,10 @@ call where httpx takes 2.8 ms. One session with kept connections, over TCP or to
 path>/hub/api/`). Every failure to get an answer is `Unreachable`; what an answer means is decided in `client`.
 
 Every answer, and every one that does not come, is told to the `Throttle`; while its breaker is open nothing is asked.
+
+JupyterHub signs its answers with its version (jupyterhub.handlers.base.BaseHandler.set_default_headers). A refusal without
+it is somebody else's: of a proxy that has lost the way, of what was given the hub's address. It says nothing of a launch. A
+proxy may take the header away from all answers; so it is asked for only where the answers to what went well have it.
 """
 
 import asyncio
@@ -25,6 +29,7 @@ _UNIX = "http+unix"
 _CALL = aiohttp.ClientTimeout(total=90, sock_connect=5)
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
+_SIGN = "X-JupyterHub-Version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +55,15 @@ class Connection:
         self._limit = limit
         self._throttle = throttle
         self._session: aiohttp.ClientSession | None = None
+        self._retired: dict[asyncio.Task[None], aiohttp.ClientSession] = {}  # sessions that are closed once what they have begun has ended
+        self._signs = True  # whether the last answer to what went well was signed
 
     async def close(self) -> None:
         """Close all connections; a later call opens new ones."""
+        retired, self._retired = self._retired, {}
+        for task, session in retired.items():
+            task.cancel()
+            await session.close()
         if self._session:
             await self._session.close()
             self._session = None
@@ -65,6 +76,7 @@ class Connection:
             async with self._open().request(
                 method, self._url(path), data=body, headers={"Accept": accept}, timeout=_CALL, allow_redirects=False
             ) as response:
+                self._heed(response)
                 reply = await _reply(response)
         except _LOST as error:
             raise self._lost(error) from error
@@ -87,6 +99,7 @@ class Connection:
             async with self._open().get(
                 self._url(path), headers={"Accept": "text/event-stream"}, timeout=_STREAM, allow_redirects=False
             ) as response:
+                self._heed(response)
                 self._throttle.answered(response.status, None)
                 if response.status != 200:
                     yield await _reply(response)
@@ -108,6 +121,24 @@ class Connection:
         if breaker.state().state != "paused" and (wait := breaker.wait()):
             raise Unreachable(f"{breaker.state().reason or 'JupyterHub does not answer.'} It is asked again in {wait:.0f} s.")
 
+    def _heed(self, response: aiohttp.ClientResponse) -> None:
+        """`Unreachable` where this is somebody else's refusal; no connection of this time is used again."""
+        signed = _SIGN in response.headers
+        if response.status < 300:
+            self._signs = signed
+        elif response.status < 500 and response.status != 429 and self._signs and not signed:
+            self._retire()
+            sentence = f"JupyterHub does not answer: what is at its address says {response.status} and is no JupyterHub."
+            self._throttle.lost(sentence)
+            raise Unreachable(sentence)
+
+    def _retire(self) -> None:
+        if old := self._session:
+            self._session = None
+            task = asyncio.create_task(_close(old))
+            self._retired[task] = old
+            task.add_done_callback(lambda task: self._retired.pop(task, None))
+
     def _lost(self, error: BaseException) -> Unreachable:
         sentence = f"JupyterHub does not answer: {_words(error)}."
         self._throttle.lost(sentence)
@@ -126,6 +157,12 @@ class Connection:
                 skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
             )
         return self._session
+
+
+async def _close(session: aiohttp.ClientSession) -> None:
+    """Close a session when the calls that it has begun are over."""
+    await asyncio.sleep(_CALL.total or 0)
+    await session.close()
 
 
 async def _reply(response: aiohttp.ClientResponse) -> Reply:

@@ -4,6 +4,7 @@ Each verb may be called again. What is sought and missing is None or False; see 
 Source: github.com/opencontainers/distribution-spec (1.1), tried against docker-registry 2.8.2.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from services.errors import Forbidden, Unreachable
+from services.errors import Forbidden, Misconfigured, Unreachable
 from services.registry.connection import Connection
 from services.registry.reference import Reference
 from services.settings import RegistrySettings
@@ -21,6 +22,7 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 # Without these a registry converts to the oldest format, whose digest is another, or says 404 for what it has.
 MANIFESTS = (*IMAGES, *INDEXES)
+_SIGN = "Docker-Distribution-API-Version"  # in the answers of most registries
 _ACCEPT = {"Accept": ", ".join(MANIFESTS)}
 _LARGEST = 8 << 20  # bytes of a manifest or configuration
 
@@ -66,10 +68,13 @@ class Registry:
     async def digest(self, image: Reference) -> str | None:
         """The digest of what a tag means, whatever its media type; None if the registry has no such image."""
         async with self._connection.request("HEAD", _manifest(image), _pull(image.repository), headers=_ACCEPT) as response:
-            if self._absent(response):
-                return None
-            self._expect(response, 200)
-            return response.headers.get("Docker-Content-Digest") or f"unknown:{image.tag}"
+            if not self._absent(response):
+                self._expect(response, 200)
+                return response.headers.get("Docker-Content-Digest") or f"unknown:{image.tag}"
+            signed = _SIGN in response.headers
+        if not signed:
+            await self._is_a_registry()
+        return None
 
     async def manifest(self, image: Reference) -> Manifest | None:
         """A manifest, whole."""
@@ -158,6 +163,14 @@ class Registry:
         digest = _sha256(body)
         await self.upload(repository, digest, len(body), begin)
         return digest
+
+    async def _is_a_registry(self) -> None:
+        """`Unreachable` where something else has answered: a 404 of a proxy that has lost the way tells of no image."""
+        with contextlib.suppress(Misconfigured, Forbidden):  # it may give to everybody what it has, and tell nobody of itself
+            async with self._connection.request("GET", "v2/", (), headers={"Connection": "close"}) as response:
+                found = response.status
+            if found == 404:  # and the connection that led there is not used again
+                raise Unreachable(f"At the address of the image registry {self._connection.host} something else answers.")
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,11 @@ _PHASES = frozenset({"fetching", "building", "pushing", "failed"})
 # What a builder says last when it gives up; the last of them is the reason. repo2docker itself only tells the command's status.
 _OWN = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?(ERROR|Error|error)\b[: ].*")
 _DULL = re.compile(r"Error during build: Command '.*' returned non-zero exit status|^Error during build: \[|^Error: exit status \d+$")
+# A registry that could not be asked for a base image, in the words of buildah and buildx: it may be back in a moment.
+_AWAY = re.compile(
+    r"pinging container registry|failed to do request: |unexpected status (?:code )?from \w+ request to \S+ (?:429|5\d\d)\b"
+    r"|(?:initializing source|reading manifest|reading blob|copying) .*"
+    r"(?:connection re(?:fused|set)|timeout|unexpected EOF|no route to host|status(?: code)?:? (?:429|5\d\d)\b|toomanyrequests)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +88,8 @@ class Reason:
         said = self.failed if self.failed and not _DULL.search(self.failed) else self.own or self.failed or self.last
         said = said.removeprefix("Error during build: ").strip()
         return said[:1000] or "The build failed without a word."
+
+    @property
+    def passing(self) -> bool:
+        """Whether it failed for want of an answer of a registry; a line of the repository's may say so, too."""
+        return bool(_AWAY.search(self.sentence()))

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ PUSH = Path("/run/secrets/push/config.json")  # a config.json of Docker, in the 
 MESSAGE = Path("/dev/termination-log")
 _CA = Path("/etc/dockyard/ca/ca.crt")
 _FETCHED, _FETCHED_LOG = PLACE / "fetched.json", PLACE / "fetched.log"
-_PUSHES = 3  # attempts; a registry may be away for a moment
+_PUSHES = (0, 2, 10)  # seconds before each attempt; a registry may be away for a moment
 # Nodes begin a new file after 10 MiB of log (containerd's default), and then line 1 is gone for whoever comes later.
 _LOG = 8 << 20
 
@@ -160,7 +161,8 @@ def fetched() -> int:
 def _push(image: str, destination: str, plain: bool) -> bool:
     say.line(f"Pushing {destination}", "pushing")
     words = ["buildah", "push", "--quiet", *(["--tls-verify=false"] if plain else []), "--", image, f"docker://{destination}"]
-    for _ in range(_PUSHES):
+    for pause in _PUSHES:
+        time.sleep(pause)
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode == 0:
             say.line("Pushed.", "pushing")

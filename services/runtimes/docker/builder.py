@@ -148,7 +148,8 @@ class DockerBuilder:
         elif self._recipe.pushes and _PUSH.search(story.reason.sentence()):  # by buildx, whose words are all that there is
             yield Exit(ok=False, reason=f"The image could not be pushed: {story.reason.sentence()}", retryable=True)
         else:
-            yield Exit(ok=False, reason=story.reason.sentence(), hint="The log above has the details.")
+            yield Exit(
+                ok=False, reason=story.reason.sentence(), hint="The log above has the details.", retryable=story.reason.passing)
 
     async def _kept(self, job: BuildJob, story: "_Story") -> Exit:
         """Bring what was built to where images are kept, again and again while the registry is being restarted."""

@@ -290,7 +290,7 @@ def _worded(end: Exit, at: Position) -> Exit:
     """The end of a build in its own words, where the pod knows only a status."""
     if end.ok or end.retryable or not at.reason.last or not end.reason.startswith("The build failed with status"):
         return end
-    return replace(end, reason=at.reason.sentence())
+    return replace(end, reason=at.reason.sentence(), retryable=at.reason.passing)
 
 
 def _told(at: Position, lines: list[LogLine]) -> list[BuildItem]:

@@ -21,13 +21,15 @@ class Door:
 
     def __init__(self) -> None:
         self.status, self.asked, self.url, self.hang = 200, 0, "", False
+        self.ping = 200  # what it answers to whoever asks whether it is a registry
         self.over = asyncio.Event()
 
-    async def answer(self, _: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
         if self.hang:
             await self.over.wait()
-        return web.Response(status=self.status, headers={"Docker-Content-Digest": "sha256:1", "WWW-Authenticate": 'Basic realm="x"'})
+        status = self.ping if request.path == "/v2/" else self.status
+        return web.Response(status=status, headers={"Docker-Content-Digest": "sha256:1", "WWW-Authenticate": 'Basic realm="x"'})
 
 
 @asynccontextmanager
@@ -63,6 +65,17 @@ async def test_whatever_it_answers_instead_is_not_absence(status: int, error: ty
         found.status = 200
         assert await client.digest(IMAGE) == "sha256:1"
         found.status = 404
+        assert await client.digest(IMAGE) is None
+
+
+async def test_a_404_of_something_else_at_its_address_is_not_absence() -> None:
+    async with door() as found, Registry(RegistrySettings(url=found.url)) as client:
+        found.status = found.ping = 404
+        with pytest.raises(Unreachable, match="something else answers"):
+            await client.digest(IMAGE)
+        images = RegistryImages(client, None)  # type: ignore[arg-type]
+        assert await images.exists("binder/r2d-x:one") is Presence.UNKNOWN
+        found.ping = 401
         assert await client.digest(IMAGE) is None
 
 

@@ -65,3 +65,20 @@ def test_the_reason_is_the_builders_own_message(lines: list[tuple[str, str]], se
     for phase, message in lines:
         reason.hear(LogLine(phase, message + "\n"))
     assert reason.sentence() == sentence
+
+
+@pytest.mark.parametrize(("line", "passing"), [
+    ('Error: creating build container: initializing source docker://10.0.0.9:5000/base:1: pinging container registry 10.0.0.9:5000: '
+     'StatusCode: 404, "404 page not found"', True),
+    ('Error: creating build container: reading manifest 1 in r.example/b: unexpected HTTP status: 503 Service Unavailable', True),
+    ("Error: initializing source docker://r.example/base:1: reading blob sha256:1: read tcp: connection reset by peer", True),
+    ('ERROR: failed to solve: r.example/b:1: failed to resolve source metadata: failed to do request: Head "https://r.example": EOF', True),
+    ("ERROR: failed to solve: r.example/base:1: unexpected status from HEAD request to https://r.example/v2/: 502 Bad Gateway", True),
+    ("Error: creating build container: reading manifest 9 in r.example/base: manifest unknown", False),
+    ("ERROR: failed to solve: r.example/base:9: not found", False),
+    ('Error: building at STEP "RUN pip install x": while running runtime: exit status 1', False),
+])
+def test_a_registry_that_is_away_for_a_moment_is_worth_another_attempt(line: str, passing: bool) -> None:
+    reason = Reason()
+    reason.hear(LogLine("building", f"{line}\n"))
+    assert reason.passing is passing
