@@ -9,6 +9,8 @@ from services.settings.base import Group
 from services.settings.providers import readable
 from services.settings.reaper import ReaperSettings
 
+_GUESSED = 16  # characters; a shorter token is found by trying, at the thousand requests per second that one api answers
+
 
 class DatabaseSettings(Group):
     """Postgres, the truth for everything in flight."""
@@ -153,8 +155,15 @@ class AuthSettings(Group):
     """Who may do what."""
 
     group: ClassVar[str] = "auth"
-    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token with the admin scope; `up` makes one. Empty: no admin access.")
-    read_token: SecretStr = Field(SecretStr(""), description="Bearer token that reads the lists of launches, builds and servers, without ids that open or stop anything. Empty: none.")
+    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token with the admin scope, 16 characters or more; `up` makes one. Empty: no admin access.")
+    read_token: SecretStr = Field(SecretStr(""), description="Bearer token, 16 characters or more, that reads the lists of launches, builds and servers, without ids that open or stop anything. Empty: none.")
+
+    @field_validator("admin_token", "read_token")
+    @classmethod
+    def _not_guessed(cls, token: SecretStr) -> SecretStr:
+        if 0 < len(token.get_secret_value()) < _GUESSED:
+            raise ValueError(f"is shorter than {_GUESSED} characters, so it could be guessed: take 32 random ones")
+        return token
 
 
 class LogSettings(Group):

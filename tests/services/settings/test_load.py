@@ -32,6 +32,8 @@ def test_lists_are_words_or_json(text: str, value: list[str]) -> None:
     ({"DOCKYARD_RUNTIME_NAME": "podman"}, ["runtime.name", "podman"]),
     ({"DOCKYARD_BUILDS_CONCURRENCY": "0"}, ["builds.concurrency", "greater than or equal to 1"]),
     ({"DOCKYARD_FRONT_HOSTS": "[1,"}, ["front.hosts", "JSON"]),
+    ({"DOCKYARD_AUTH_ADMIN_TOKEN": "s" * 15}, ["auth.admin_token", "guessed"]),
+    ({"DOCKYARD_AUTH_READ_TOKEN": "s"}, ["auth.read_token", "guessed"]),
 ])
 def test_a_wrong_value_is_named_with_its_origin(environ: dict[str, str], words: list[str]) -> None:
     with pytest.raises(Misconfigured) as error:
