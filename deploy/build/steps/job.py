@@ -35,7 +35,7 @@ class Job:
     appendix: str = ""
     arguments: list[str] = field(default_factory=list)
     deadline: float = 3600.0  # seconds
-    registry: dict[str, str] = field(default_factory=dict, repr=False)  # repo2docker's registry_credentials
+    registry: dict[str, str] = field(default_factory=dict, repr=False)  # repo2docker's registry_credentials, or registry and identitytoken
 
 
 def read() -> Job:
@@ -66,6 +66,11 @@ def environment(job: Job) -> dict[str, str]:
     if job.jupyter:
         found["DOCKYARD_JUPYTER"] = str(PLACE / "jupyter.txt")
         (PLACE / "jupyter.txt").write_text("\n".join([*job.jupyter, ""]))
-    if job.registry:
+    if token := job.registry.get("identitytoken"):  # repo2docker knows none, buildx does
+        config = PLACE / "docker"
+        config.mkdir(mode=0o700, exist_ok=True)
+        (config / "config.json").write_text(json.dumps({"auths": {job.registry["registry"]: {"identitytoken": token}}}))
+        found["DOCKER_CONFIG"] = str(config)
+    elif job.registry:
         found["CONTAINER_ENGINE_REGISTRY_CREDENTIALS"] = json.dumps(job.registry)
     return found

@@ -75,8 +75,7 @@ class DockerBuilder:
                     "docker buildx build -t dockyard/build:latest -f deploy/build/Dockerfile .") from error
             found = await self._engine.inspect(job.handle)
         if found is not None and found.status == "created":
-            credentials = await self._credentials()
-            login = registry_login(self._recipe, job, credentials.username, credentials.password)
+            login = registry_login(self._recipe, job, await self._credentials())
             await self._engine.put(job.handle, WORK, job_files(self._recipe, job, login))
             await self._engine.start(job.handle)
         if found is not None and not found.ended and await self._engine.inspect(disk(job.handle)) is None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from services.egress.logins import Logins
 from services.errors import Misconfigured
+from services.registry.credentials import Credentials
 from services.runtimes.base import BuildJob, Source
 from services.runtimes.docker.containers import Order
 from services.settings import BuildSettings, DockerSettings, RegistrySettings
@@ -104,7 +105,7 @@ def disk_order(recipe: Recipe, handle: str) -> Order:
 
 
 def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> dict[str, bytes]:
-    """The files that the steps find in their volume. `credentials` are repo2docker's: registry, username, password."""
+    """The files that the steps find in their volume. `credentials` are those of `registry_login`."""
     settings = recipe.docker
     contained = settings.builder == "contained"
     appendix = settings.appendix.replace("{repo_url}", job.repo_url).replace("{binder_url}", job.options.get("binder_url", ""))
@@ -136,10 +137,12 @@ def repository(source: Source | None) -> dict[str, Any] | None:
     return {"repo_url": source.repo_url, "commit": source.commit, "branch": source.ref, "files": files}
 
 
-def registry_login(recipe: Recipe, job: BuildJob, username: str, password: str) -> dict[str, str]:
-    """repo2docker's credentials for the registry in the image's name; none for an anonymous one."""
-    if not username or not recipe.pushes:
+def registry_login(recipe: Recipe, job: BuildJob, known: Credentials) -> dict[str, str]:
+    """repo2docker's credentials for the registry in the image's name, or Docker's `identitytoken`; none for an anonymous one."""
+    if not (known.username or known.identity) or not recipe.pushes:
         return {}
     first = job.image.partition("/")[0]
     host = first if "." in first or ":" in first or first == "localhost" else urlsplit(recipe.registry.url).netloc
-    return {"registry": host, "username": username, "password": password}
+    if known.identity:
+        return {"registry": host, "identitytoken": known.identity}
+    return {"registry": host, "username": known.username, "password": known.password}

@@ -36,10 +36,10 @@ def test_what_has_an_address_is_not_started(
 
 def test_parts_are_told_of_each_other_but_not_over_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = plan(
-        tmp_path, monkeypatch, {"DOCKYARD_AUTH_ADMIN_TOKEN": "mine-and-not-to-be-guessed", "DOCKYARD_EGRESS_REFUSED": "10.0.0.1"}, front__port="9000",
+        tmp_path, monkeypatch, {"DOCKYARD_AUTH_ADMIN_TOKEN": "mine-not-guessed", "DOCKYARD_EGRESS_REFUSED": "10.0.0.1"}, front__port="9000",
     ).environ
     assert told["DOCKYARD_FRONT_PORT"] == "9000"
-    assert told["DOCKYARD_AUTH_ADMIN_TOKEN"] == "mine-and-not-to-be-guessed"
+    assert told["DOCKYARD_AUTH_ADMIN_TOKEN"] == "mine-not-guessed"
     assert told["DOCKYARD_EGRESS_REFUSED"] == '["10.0.0.1", "localhost:9000", "localhost:9001"]'
     assert told["DOCKYARD_HUB_PUBLIC_URL"] == "http://localhost:9001/"
     assert len(told["DOCKYARD_HOME_SECRET"]) == 64

@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from deploy.build.steps import job as steps
 from services.egress.logins import Logins
 from services.errors import Misconfigured
+from services.registry.credentials import Credentials
 from services.runtimes.base import BuildJob
 from services.runtimes.docker.order import Recipe, build_order, disk_order, job_files, registry_login
 from services.settings import load
@@ -46,7 +49,7 @@ def test_an_engine_build_has_the_socket() -> None:
 def test_no_order_has_a_secret_and_the_contained_job_has_no_password() -> None:
     for builder in ("contained", "engine"):
         found = recipe(builder=builder)
-        login = registry_login(found, JOB, "somebody", "hush")
+        login = registry_login(found, JOB, Credentials("somebody", "hush"))
         assert login == {"registry": "registry.example.org", "username": "somebody", "password": "hush"}
         files = job_files(found, JOB, login)
         assert "hush" not in repr(build_order(found, JOB, "")) + repr(disk_order(found, JOB.handle))
@@ -57,6 +60,19 @@ def test_no_order_has_a_secret_and_the_contained_job_has_no_password() -> None:
         assert list(job_files(found, replace(JOB, repo_url="https://elsewhere.org/x"), login)) == ["dockyard/job.json"]
         assert (content["registry"] != {}) == (builder == "engine")
         assert content["environment_image"] == "registry.example.org/binder/r2d-environments"
+
+
+def test_an_identity_token_of_a_helper_reaches_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recipe(builder="engine")
+    login = registry_login(found, JOB, Credentials("", "", "refresh"))
+    content = json.loads(job_files(found, JOB, login)["dockyard/job.json"])
+    monkeypatch.setattr(steps, "PLACE", tmp_path)
+    environ = steps.environment(steps.Job(**content))
+    assert "CONTAINER_ENGINE_REGISTRY_CREDENTIALS" not in environ
+    config = json.loads((Path(environ["DOCKER_CONFIG"]) / "config.json").read_text())
+    assert config == {"auths": {"registry.example.org": {"identitytoken": "refresh"}}}
+    assert Path(environ["DOCKER_CONFIG"]).stat().st_mode & 0o77 == 0
+    assert registry_login(recipe(builder="engine"), JOB, Credentials()) == {}
 
 
 def test_the_appendix_is_filled_in_as_binderhub_does() -> None:
