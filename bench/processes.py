@@ -55,13 +55,15 @@ class Tree:
     def _processes(self) -> Iterator[tuple[str, int]]:
         names = _written_down(self.home) | {self.up: "up"} | {pid: name for name, pid in self.others}
         for root in (self.up, *(pid for _, pid in self.others)):
+            parents: dict[int, int] = {}
             with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(root)
-                parents = {one.pid: one.ppid() for one in process.children(recursive=True)}
+                for one in psutil.Process(root).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):  # it has just ended; the others have not
+                        parents[one.pid] = one.ppid()
                 for pid in (root, *parents):
                     nearest = pid
                     while nearest not in names:
-                        nearest = parents[nearest]
+                        nearest = parents.get(nearest, root)
                     yield names[nearest], pid
 
 
