@@ -21,6 +21,7 @@ from urllib.parse import quote
 import httpx
 
 from bench import machine, stack
+from bench.ports import free_ports
 from bench.report import Report
 from cli.embedded.child import dies_with_us
 from dockyard_client import Client, ClientError
@@ -95,7 +96,7 @@ def _launch(client: Client, spec: str) -> float:
 @contextmanager
 def _up(checkout: Path, home: Path) -> Iterator[tuple[str, float]]:
     """`./dockyard up` as a user types it; its address, and the seconds until it was healthy."""
-    port = stack.free_ports()
+    port = free_ports()
     empty = home.with_name("empty")
     empty.mkdir(exist_ok=True)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKYARD_", "VIRTUAL_ENV", "PYTHON"))}

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.ports import free_ports
 from bench.processes import Tree
 from cli.embedded.account import service_account
 from cli.embedded.child import dies_with_us
@@ -167,7 +167,7 @@ def health(url: str) -> int:
         return 0
 
 
-def end(process: "subprocess.Popen[bytes]", grace: float = 15.0) -> None:
+def end(process: "subprocess.Popen[bytes]", grace: float = 60.0) -> None:
     """Ask a process to end, then make it end together with its group."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -176,18 +176,6 @@ def end(process: "subprocess.Popen[bytes]", grace: float = 15.0) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def free_ports() -> int:
-    """A port that is free together with the one behind it."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
-    raise RuntimeError("No two free ports next to each other.")
 
 
 def pin(cpus: str | None) -> None:

@@ -17,6 +17,7 @@ Commits have fixed dates, so the same steps give the same ids.
 
 import asyncio
 import base64
+import contextlib
 import os
 import socket
 import ssl
@@ -29,6 +30,7 @@ from typing import Self
 
 from aiohttp import web
 
+from bench.ports import free_port
 from tests.gitrepo import ANY_OWNER, GIT_ENV, Executable, Repo, Submodule, Symlink, git
 
 __all__ = ["Executable", "Fault", "GitDaemon", "GitServer", "Repo", "Submodule", "Symlink", "git"]
@@ -171,7 +173,7 @@ class GitDaemon:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
 
     def url(self, name: str) -> str:
         """The address of a repository."""
@@ -184,22 +186,18 @@ class GitDaemon:
             env=GIT_ENV | ANY_OWNER, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 60).close()
                 return self
             except OSError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
+                    self.__exit__()
                     raise
                 time.sleep(0.02)
 
     def __exit__(self, *_exc: object) -> None:
-        os.killpg(self._process.pid, 15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 15)
         self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 import httpx
 
+from bench.ports import free_port
 from services.db import Database
 from services.settings import Settings, load
 from tests import servers
@@ -40,21 +40,16 @@ async def own_settings(directory: Path, number: int = 63) -> AsyncIterator[tuple
     """A database, a prefix in Valkey and settings for processes that a whole file of tests shares."""
     admin, name = servers.addresses()["postgres"], f"test_{secrets.token_hex(8)}"
     await servers.clone(admin, name)
-    yield load({
-        "DOCKYARD_DATABASE_URL": admin.replace("@/postgres?", f"@/{name}?"),
-        "DOCKYARD_REDIS_URL": f"unix://{servers.addresses()['valkey']}?db={number}",
-        "DOCKYARD_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",
-        "DOCKYARD_RUNTIME_NAME": "fake", "DOCKYARD_HOME_PATH": str(directory / "home"), "DOCKYARD_HOME_SECRET": "00" * 32,
-        "DOCKYARD_AUTH_ADMIN_TOKEN": "the-admin-token-of-the-tests",
-    }), directory
-    await servers.drop(admin, name)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    try:
+        yield load({
+            "DOCKYARD_DATABASE_URL": admin.replace("@/postgres?", f"@/{name}?"),
+            "DOCKYARD_REDIS_URL": f"unix://{servers.addresses()['valkey']}?db={number}",
+            "DOCKYARD_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",
+            "DOCKYARD_RUNTIME_NAME": "fake", "DOCKYARD_HOME_PATH": str(directory / "home"), "DOCKYARD_HOME_SECRET": "00" * 32,
+            "DOCKYARD_AUTH_ADMIN_TOKEN": "the-admin-token-of-the-tests",
+        }), directory
+    finally:
+        await servers.drop(admin, name)
 
 
 class Stack:
@@ -83,7 +78,7 @@ class Stack:
             "DOCKYARD_REAPER_EVERY": "1", "DOCKYARD_REAPER_ORPHAN_AGE": "1",
             **more,
         }
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
         self.db: Database
 
     async def __aenter__(self) -> Self:
@@ -98,10 +93,10 @@ class Stack:
                 process.terminate()
         for process in self.processes.values():
             try:
-                await asyncio.to_thread(process.wait, 10)
+                await asyncio.to_thread(process.wait, 60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                await asyncio.to_thread(process.wait)
         await self.client.aclose()
         await self.db.aclose()
 
@@ -119,7 +114,7 @@ class Stack:
         for name in names or ("api", "worker", "launcher"):
             self.start(name)
         if not names or "api" in names:
-            await self.until(self._answers, 60)
+            await self.until(self._answers)
 
     async def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -131,9 +126,9 @@ class Stack:
         process = self.processes[name]
         process.send_signal(number)
         if number not in (signal.SIGSTOP, signal.SIGCONT):
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 120)
 
-    async def until(self, condition: Any, seconds: float = 20.0) -> Any:
+    async def until(self, condition: Any, seconds: float = 120.0) -> Any:
         """Wait until a coroutine function gives something true; fails loudly with the processes' logs."""
         deadline = time.monotonic() + seconds
         while True:
@@ -143,6 +138,12 @@ class Stack:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {seconds} s\n{self.logs()}")
             await asyncio.sleep(0.05)
+
+    def release(self, script: str) -> None:
+        """Let a fake build that is held (`hold-N`) go on."""
+        path = Path(self.settings.home.path) / "fake" / "released" / script
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     def logs(self) -> str:
         """The last lines of every process."""
@@ -162,14 +163,14 @@ class Stack:
         sent = {"accept": "text/event-stream", **(headers or {})}
         if last:
             sent["last-event-id"] = last
-        async with self.client.stream("GET", f"/build/{path}", headers=sent, timeout=60) as response:
+        async with self.client.stream("GET", f"/build/{path}", headers=sent, timeout=120) as response:
             yield Stream(response)
 
     async def launch(self, path: str) -> list[dict[str, Any]]:
         """Everything that a launch says, until its stream ends."""
         events: list[dict[str, Any]] = []
         try:
-            async with asyncio.timeout(60), self.stream(path) as stream:
+            async with asyncio.timeout(150), self.stream(path) as stream:
                 async for event in stream:
                     events.append(event)  # noqa: PERF401 - they are shown if the stream does not end
         except TimeoutError:

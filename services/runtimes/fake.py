@@ -2,9 +2,9 @@
 
 What it does is written in the name of the repository, so that it can be driven through the front door: the last part
 of the URL's path is `lines-N`, `slow-SECONDS`, `fail`, `crash-N` (the runtime itself fails N attempts), `hang`,
-`env-KEY` (needs the environment KEY, taking one second), in any combination joined by `+`. A build's progress is kept
-in a directory, so it goes on while no worker looks, as a real one does, and can be adopted; `vanish` makes it forget
-itself half-way. """
+`env-KEY` (needs the environment KEY, taking one second), `hold-N` (no line after the Nth before there is a file of this
+very name in `released/`), in any combination joined by `+`. A build's progress is kept in a directory, so it goes on
+while no worker looks, as a real one does, and can be adopted; `vanish` makes it forget itself half-way. """
 
 import asyncio
 import json
@@ -35,20 +35,23 @@ class Script:
     hang: bool = False
     vanish: bool = False
     environment: str = ""
+    hold: int | None = None
+    name: str = ""  # the script as it is written
 
     @classmethod
     def of(cls, repo_url: str) -> "Script":
         """Read a script from the last part of a repository's address."""
-        values: dict[str, object] = {}
-        for word in urlsplit(repo_url).path.rsplit("/", 1)[-1].split("+"):
+        text = urlsplit(repo_url).path.rsplit("/", 1)[-1]
+        values: dict[str, object] = {"name": text}
+        for word in text.split("+"):
             name, _, value = word.partition("-")
             match name:
                 case "lines":
                     values["lines"] = int(value)
                 case "slow":
                     values["seconds"] = float(value)
-                case "crash":
-                    values["crash"] = int(value)
+                case "crash" | "hold":
+                    values[name] = int(value)
                 case "env":
                     values["environment"] = value
                 case "fail" | "hang" | "vanish":
@@ -63,6 +66,7 @@ class FakeBuilds:
 
     def __init__(self, root: Path) -> None:
         self._builds, self._images, self._environments = root / "builds", root / "images", root / "environments"
+        self._released = root / "released"
         for directory in (self._builds, self._images, self._environments):
             directory.mkdir(parents=True, exist_ok=True)
 
@@ -117,7 +121,8 @@ class FakeBuilds:
         if script.environment and "go" not in state:
             return 0
         age = time.time() - float(state.get("go", state["at"]))
-        return script.lines if script.seconds <= 0 else min(script.lines, int(age / script.seconds * script.lines))
+        most = script.lines if script.hold is None or (self._released / script.name).exists() else min(script.hold, script.lines)
+        return most if script.seconds <= 0 else min(most, int(age / script.seconds * script.lines))
 
     async def proceed(self, job: BuildJob, environment_exists: bool) -> None:
         """Go on after a plan."""

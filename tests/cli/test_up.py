@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -14,22 +13,11 @@ import httpx
 import psutil
 import pytest
 
+from bench.ports import free_ports
 from tests.processes import listening, told_of, words
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
-
-
-def free_port() -> int:
-    """A port with a free one above it."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port = int(one.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            return port
 
 
 class Up:
@@ -85,7 +73,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 async def up(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Up]:
-    made = Up(home, free_port(), getattr(request, "param", "fake"))
+    made = Up(home, free_ports(), getattr(request, "param", "fake"))
     await made.start()
     yield made
     if made.process.returncode is None:

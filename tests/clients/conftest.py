@@ -20,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bench.ports import free_port
 from tests.listening import Listening
-from tests.stack import SHA, Stack, free_port, own_settings
+from tests.stack import SHA, Stack, own_settings
 
 HERE = Path(__file__).parent
 

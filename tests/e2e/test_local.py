@@ -11,8 +11,9 @@ import httpx
 import pytest
 from uv import find_uv_bin
 
+from bench.ports import free_ports
 from services.runtimes.local.detached import Running, runs, status
-from tests.cli.test_up import Up, free_port
+from tests.cli.test_up import Up
 from tests.e2e.local_up import NOTEBOOK, Place, compute
 from tests.gitserver import Executable, GitServer, Repo
 from tests.stack import log_of
@@ -36,7 +37,7 @@ async def place() -> AsyncIterator[Place]:
         root.chmod(0o711)
         (root / "repositories").mkdir()
         with GitServer(root / "repositories") as git:
-            up = Up(root / "home", free_port(), "local")
+            up = Up(root / "home", free_ports(), "local")
             await up.start()
             try:
                 await up.hear("Dockyard is up")

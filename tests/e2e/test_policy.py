@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stack import ADMIN, ROOT, Stack, free_port, own_settings, spec
+from bench.ports import free_port
+from tests.stack import ADMIN, ROOT, Stack, own_settings, spec
 
 pytestmark = pytest.mark.xdist_group("policy")
 TOKEN = {"authorization": f"Bearer {ADMIN}"}

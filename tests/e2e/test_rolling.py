@@ -18,13 +18,16 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.ports import free_port
 from services.db import migrate
 from services.settings import Settings, load
 from tests import servers
-from tests.stack import ADMIN, ROOT, Stack, free_port, own_settings, spec
+from tests.stack import ADMIN, ROOT, Stack, own_settings, spec
 
 pytestmark = pytest.mark.xdist_group("rolling")
 LINES = 12
+# Whoever is told to stop hands over soon, and whoever is slow has not crashed.
+PATIENT = {"DOCKYARD_LEASES_DRAIN": "0.3", "DOCKYARD_LEASES_SECONDS": "600"}
 
 
 class Replicas:
@@ -118,7 +121,7 @@ class Replicas:
 
 
 async def test_a_rolling_restart_under_load_loses_nothing(tmp_path: Path) -> None:
-    async with own_settings(tmp_path) as (settings, directory), Stack(settings, directory, DOCKYARD_LEASES_DRAIN="0.3") as stack:
+    async with own_settings(tmp_path) as (settings, directory), Stack(settings, directory, **PATIENT) as stack:
         replicas = Replicas(stack)
         for name in ("one", "two"):
             stack.start(f"worker-{name}", "worker")
@@ -164,12 +167,14 @@ async def old_database(directory: Path) -> AsyncIterator[Settings]:
     await connection.close()
     url = admin.replace("@/postgres?", f"@/{name}?")
     await migrate.upgrade(url, "0001")
-    yield load({
-        "DOCKYARD_DATABASE_URL": url, "DOCKYARD_REDIS_URL": f"unix://{servers.addresses()['valkey']}?db=63",
-        "DOCKYARD_REDIS_PREFIX": f"test-{secrets.token_hex(4)}", "DOCKYARD_RUNTIME_NAME": "fake",
-        "DOCKYARD_HOME_PATH": str(directory / "home"), "DOCKYARD_HOME_SECRET": "00" * 32, "DOCKYARD_AUTH_ADMIN_TOKEN": ADMIN,
-    })
-    await servers.drop(admin, name)
+    try:
+        yield load({
+            "DOCKYARD_DATABASE_URL": url, "DOCKYARD_REDIS_URL": f"unix://{servers.addresses()['valkey']}?db=63",
+            "DOCKYARD_REDIS_PREFIX": f"test-{secrets.token_hex(4)}", "DOCKYARD_RUNTIME_NAME": "fake",
+            "DOCKYARD_HOME_PATH": str(directory / "home"), "DOCKYARD_HOME_SECRET": "00" * 32, "DOCKYARD_AUTH_ADMIN_TOKEN": ADMIN,
+        })
+    finally:
+        await servers.drop(admin, name)
 
 
 async def migrated(stack: Stack, phase: str) -> str:
@@ -184,7 +189,7 @@ async def migrated(stack: Stack, phase: str) -> str:
 
 async def test_an_upgrade_of_the_schema_under_the_old_code_loses_nothing(tmp_path: Path) -> None:
     old = old_code(tmp_path / "old")
-    async with old_database(tmp_path) as settings, Stack(settings, tmp_path, DOCKYARD_LEASES_DRAIN="0.3") as stack:
+    async with old_database(tmp_path) as settings, Stack(settings, tmp_path, **PATIENT) as stack:
         replicas, stack.root = Replicas(stack), old
         stack.start("worker-old", "worker")
         stack.start("launcher-old", "launcher")

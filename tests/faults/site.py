@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from bench.ports import free_port
 from cli.embedded.account import service_account
 from cli.embedded.child import Child, Command, Log
 from cli.embedded.postgres import Postgres
@@ -27,7 +28,7 @@ from services.settings import Settings, load
 from tests.faults.proxy import Proxy
 from tests.faults.reality import FakeReality, Reality
 from tests.servers import FAST, command
-from tests.stack import Stack, free_port
+from tests.stack import Stack
 
 PARTS = ("api", "worker", "worker2", "launcher", "launcher2", "reaper")
 # Durable, since it is killed; the rest of the tests' settings.

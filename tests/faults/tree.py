@@ -22,7 +22,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from bench.stack import free_ports
+from bench.ports import free_ports
 from cli.embedded import leftovers
 from cli.embedded.account import service_account
 from cli.embedded.child import dies_with_us

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.ports import free_port
 from dockyard_client import Client, Launch
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import free_port
 from tests.services.runtimes.docker import lab
 from tests.stack import ROOT
 

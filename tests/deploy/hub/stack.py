@@ -1,13 +1,12 @@
 """Hub, proxy and the way out, as `up` starts them, for a test: the parts' commands come from the table of `up`."""
 
 import asyncio
-import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
+from bench.ports import free_ports
 from cli.embedded.account import barrier, service_account
 from cli.embedded.child import Child, Log
 from cli.embedded.home import open_home
@@ -16,17 +15,6 @@ from services.hub import Hub
 from services.runtimes.local.detached import stop_everything
 from services.runtimes.local.servers import Servers
 from services.settings import Settings, load
-
-
-def free_ports() -> int:
-    """A port P that is free together with P + 1."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with contextlib.suppress(OSError):
-                second.bind(("127.0.0.1", port + 1))
-                return int(port)
 
 
 class Stack:

@@ -4,7 +4,6 @@ import base64
 import datetime
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -23,17 +22,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from bench.ports import free_port
 from services.registry import Reference, Registry
 
 HTPASSWD = "somebody:$2b$04$j3WDHrjTMfDxKpJcBU/E1eWwgWhygs/v2IrJzdd3yeEkZsLNxhlxy\n"  # "right"
 PROGRAM = shutil.which("docker-registry")
 needs_registry = pytest.mark.skipif(PROGRAM is None, reason="no docker-registry (Debian's package of that name)")
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as found:
-        found.bind((address, 0))
-        return int(found.getsockname()[1])
 
 
 class RegistryServer:
@@ -55,10 +49,10 @@ class RegistryServer:
         assert PROGRAM
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([PROGRAM, "serve", str(self._config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
-                urllib.request.urlopen(f"{self.url}/v2/", timeout=2).close()
+                urllib.request.urlopen(f"{self.url}/v2/", timeout=60).close()
                 return
             except urllib.error.HTTPError as error:
                 error.close()
@@ -78,8 +72,8 @@ class RegistryServer:
 @contextmanager
 def registry(directory: Path, auth: str = "", address: str = "127.0.0.1") -> Iterator[RegistryServer]:
     server = RegistryServer(directory, auth, address)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

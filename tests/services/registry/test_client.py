@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
 from services.errors import DockyardError, Misconfigured, Unreachable
 from services.registry import Reference, Registry
 from services.settings import RegistrySettings
 from tests.services.registry.servers import (
     Issuer,
     RegistryServer,
-    free_port,
     issuer,
     needs_registry,
     passwords,

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_up import Up, free_port
+from bench.ports import free_ports
+from tests.cli.test_up import Up
 from tests.e2e.local_up import Place, compute
 from tests.gitserver import GitServer, Repo
 from tests.services.registry.servers import RegistryServer
@@ -84,7 +85,7 @@ async def place(request: pytest.FixtureRequest, store: RegistryServer) -> AsyncI
         with GitServer(root / "repositories", host=lab.gateway()) as git:
             environ = lab.environment(
                 store, request.param, docker_installation=own, docker_server_network=own, builds_timeout=900, leases_seconds=3)
-            up = Up(root / "home", free_port(), "docker", **environ)
+            up = Up(root / "home", free_ports(), "docker", **environ)
             await up.start()
             try:
                 await up.hear("Dockyard is up")
