@@ -26,7 +26,7 @@ def test_beat_asks_for_each_sweep_and_leaves_no_file_behind(settings: Settings, 
     beat = _beat(app, {"nudge": 0.2, "cull": 0.2})
     beat.start()
     try:
-        assert both.wait(30)
+        assert both.wait(120)
     finally:
         beat.stop()
         consumer.stop()

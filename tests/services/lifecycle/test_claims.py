@@ -37,19 +37,18 @@ async def test_a_row_is_claimed_by_one_of_many(db: Database) -> None:
 
 
 async def lapsed(db: Database, claims: Claims) -> Claimed:
-    """The next claim of the row, as soon as its lease has run out."""
-    while not (found := await claims.claim(5)):
-        await db.rows(sa.text("SELECT pg_sleep(0.02)"))
-    return found[0]
+    """The next claim of the row, whose lease has just run out."""
+    await db.rows(sa.text("UPDATE launch SET lease_until = now()"))
+    return (await claims.claim(5))[0]
 
 
 async def test_a_take_over_raises_the_epoch_and_counts_a_crash(db: Database, settings: Settings) -> None:
     await waiting(db, "one")
     other = Database(settings.database, application="dockyard-api")
     await other.rows(sa.text("SELECT 1"))
-    first = (await Claims(db, WORK, "first", 0.5).claim(5))[0]
-    assert await Claims(db, WORK, "second", 0.5).claim(5) == []
-    second = await lapsed(db, Claims(db, WORK, "second", 0.5))
+    first = (await Claims(db, WORK, "first", 60).claim(5))[0]
+    assert await Claims(db, WORK, "second", 60).claim(5) == []
+    second = await lapsed(db, Claims(db, WORK, "second", 0))
     assert (second.epoch, second.crashes) == (first.epoch + 1, 1)
     assert await Claims(db, WORK, "first", 60).renew([("one", first.epoch)]) == {}
     assert await Claims(db, WORK, "second", 60).renew([("one", second.epoch)]) == {"one": "ready"}
@@ -60,13 +59,13 @@ async def test_an_owner_that_went_down_with_everybody_else_is_no_crash(db: Datab
     await waiting(db, "one")
     other = Database(settings.database, application="dockyard-api")
     await other.rows(sa.text("SELECT 1"))
-    first = (await Claims(db, WORK, "first", 0.2).claim(5))[0]
+    first = (await Claims(db, WORK, "first", 0).claim(5))[0]
     await other.aclose()  # The connection of this test is nobody's who could have lived on.
     while await db.rows(sa.text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'dockyard-%'")):
         await db.rows(sa.text("SELECT pg_sleep(0.02)"))
     other = Database(settings.database, application="dockyard-api")
     await other.rows(sa.text("SELECT 1"))
-    second = await lapsed(db, Claims(db, WORK, "second", 0.2))
+    second = (await Claims(db, WORK, "second", 0).claim(5))[0]
     assert (second.epoch, second.crashes) == (first.epoch + 1, 0)
     await other.aclose()
 

@@ -41,7 +41,7 @@ async def test_only_so_many_wait_for_a_database_that_is_away_and_all_of_them_are
     proxy: tuple[Proxy, Settings], settings: Settings,
 ) -> None:
     door, behind = proxy
-    db, redis = Database(behind.database.model_copy(update={"wait": 20.0, "waiting": 50}), patience=0.5), Redis(settings.redis)
+    db, redis = Database(behind.database.model_copy(update={"wait": 120.0, "waiting": 50}), patience=0.5), Redis(settings.redis)
     bell = Bell(redis, lambda _: None)
     creator = Creator(db, bell, Bounds())
     await creator.create(_new())

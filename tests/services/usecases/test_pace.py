@@ -40,21 +40,23 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def test_a_repository_has_a_pace_of_its_own(db: Database) -> None:
-    await db.rows(sa.text("""
-        INSERT INTO build (id, image, provider, repo_url, commit, state, started_at, ended_at, marks)
-        SELECT n::text, n::text, 'git', CASE WHEN n <= 2 THEN 'slow' ELSE 'other' END, 'c', 'built', now() - took * interval '1 s', now(),
-          jsonb_build_object('pushing', extract(epoch FROM now()) - took / 10)
-        FROM (SELECT n, CASE WHEN n <= 2 THEN 300 ELSE 30 + n END AS took FROM generate_series(1, 12) n) b
-    """))
-    await db.rows(sa.text("""
-        INSERT INTO launch (id, state, caller, client, provider, spec, repo, ref, created_at, ready_at)
-        SELECT n::text, 'ready', 'c', 'c', 'git', 's', 'r', '', now() - interval '10 s', now() FROM generate_series(1, 4) n
-    """))
-    await db.rows(sa.text("""
-        INSERT INTO event (launch, seq, kind, state, data, at)
-        SELECT n::text, e.seq, e.kind, e.kind, '{}', now() - e.ago * interval '1 s' FROM generate_series(1, 4) n,
-          (VALUES (1, 'waiting', 10), (2, 'building', 9), (3, 'launching', 3), (4, 'ready', 0)) AS e(seq, kind, ago)
-    """))
+    async with db.engine.begin() as conn:  # of one moment, whenever that is
+        await conn.execute(sa.text("""
+            INSERT INTO build (id, image, provider, repo_url, commit, state, started_at, ended_at, marks)
+            SELECT n::text, n::text, 'git', CASE WHEN n <= 2 THEN 'slow' ELSE 'other' END, 'c', 'built',
+              now() - took * interval '1 s', now(),
+              jsonb_build_object('pushing', extract(epoch FROM now()) - took / 10)
+            FROM (SELECT n, CASE WHEN n <= 2 THEN 300 ELSE 30 + n END AS took FROM generate_series(1, 12) n) b
+        """))
+        await conn.execute(sa.text("""
+            INSERT INTO launch (id, state, caller, client, provider, spec, repo, ref, created_at, ready_at)
+            SELECT n::text, 'ready', 'c', 'c', 'git', 's', 'r', '', now() - interval '10 s', now() FROM generate_series(1, 4) n
+        """))
+        await conn.execute(sa.text("""
+            INSERT INTO event (launch, seq, kind, state, data, at)
+            SELECT n::text, e.seq, e.kind, e.kind, '{}', now() - e.ago * interval '1 s' FROM generate_series(1, 4) n,
+              (VALUES (1, 'waiting', 10), (2, 'building', 9), (3, 'launching', 3), (4, 'ready', 0)) AS e(seq, kind, ago)
+        """))
     pace = Pace()
     known, new = await pace.usual(db, "slow"), await pace.usual(db, "https://example.org/new")
     assert known.start is not None

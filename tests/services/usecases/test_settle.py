@@ -206,7 +206,8 @@ async def test_a_launch_that_joins_a_build_while_it_is_cancelled_leaves_no_build
         build = await join(conn, one.wanted)
         await move_launches(conn, [Move(one.launch, LaunchState.BUILDING, epoch=0, values={"build": build})])
         ending = asyncio.create_task(end_launch(teller, one.launch, grace=0))
-        while not (await rows(teller, "SELECT 1 FROM pg_locks WHERE NOT granted")):
+        locked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not await rows(teller, locked):
             await asyncio.sleep(0.01)
     await ending
     assert (await rows(teller, "SELECT state FROM launch"))[0].state == "cancelled"
