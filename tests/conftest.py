@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from bench.ports import free_port
+from services.db import Database
 from services.settings import Settings, load
-from tests import servers
+from tests import processes, servers
+
+_known: frozenset[int] = frozenset()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +28,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers with the run."""
     if not hasattr(config, "workerinput"):
         servers.end()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_runs_on() -> AsyncIterator[None]:
+    """A test that leaves a process behind is the one that fails, not another that meets the process later."""
+    global _known
+    before = processes.children(_known)
+    yield
+    _known = processes.children(before)
+    if left := {pid: " ".join(processes.words(pid)) for pid in _known - before}:
+        try:
+            await processes.gone(*left)
+        except TimeoutError:
+            for pid in filter(processes.alive, left):
+                processes.kill(pid)
+            pytest.fail(f"ran on after the test: {left}")
 
 
 @pytest.fixture
@@ -57,3 +77,17 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         "DOCKYARD_HOME_SECRET": "00" * 32,
         "DOCKYARD_AUTH_ADMIN_TOKEN": "the-admin-token-of-the-tests",
     })
+
+
+@pytest.fixture
+async def db(settings: Settings) -> AsyncIterator[Database]:
+    """This test's database, as the product opens it."""
+    found = Database(settings.database)
+    yield found
+    await found.aclose()
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port at which nobody listens as long as this test runs; that of pytest-asyncio is anybody's again at once."""
+    return free_port()

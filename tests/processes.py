@@ -7,16 +7,30 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+minded: set[int] = set()  # children of this process that a fixture ends which outlives the test
+_started = [False]
+sys.addaudithook(lambda event, _: _started.append(True) if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") else None)
 
-def words(process: psutil.Process) -> list[str]:
+
+def children(known: frozenset[int]) -> frozenset[int]:
+    """This process's own that run and nobody minds; `known` at once where none was started since the last call."""
+    if not _started:
+        return known
+    _started.clear()
+    found = psutil.Process().children()
+    return frozenset(one.pid for one in found if one.pid not in minded and alive(one.pid))
+
+
+def words(process: psutil.Process | int) -> list[str]:
     """Its command line; nothing where it has gone or is another account's."""
     with contextlib.suppress(psutil.Error):
-        return process.cmdline()
+        return (psutil.Process(process) if isinstance(process, int) else process).cmdline()
     return []
 
 
@@ -61,6 +75,17 @@ async def gone(*pids: int) -> None:
             await asyncio.sleep(0.01)
 
 
+def kill(pid: int) -> None:
+    """End it and all that it has started; they are gone afterwards, but that our own child still is to be waited for."""
+    family = below(pid)
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(pid).kill()
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+    psutil.wait_procs(family, 60)
+
+
 @contextlib.contextmanager
 def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
     """Whatever happens in the block, the process and all below it have ended after it, and its pipes are closed."""
@@ -68,9 +93,4 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byte
         try:
             yield process
         finally:
-            family = below(process.pid)
-            process.kill()
-            for one in family:
-                with contextlib.suppress(psutil.Error):
-                    one.kill()
-            psutil.wait_procs(family, 60)
+            kill(process.pid)

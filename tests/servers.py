@@ -26,11 +26,12 @@ from cli.embedded.account import Account, service_account
 from cli.embedded.child import Child, Command, Log
 from cli.embedded.postgres import Postgres
 from cli.embedded.valkey import Valkey
+from tests import processes
 
 DIRECTORY = "DOCKYARD_TEST_SERVERS"  # environment variable: the run's directory, the same in all of its processes
 TEMPLATE = "dockyard_template"
 DATABASES = 64  # of Valkey: one for each process of pytest-xdist
-PATIENCE = 60.0  # seconds for the servers to start
+PATIENCE = 240.0  # seconds for the servers to start
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
@@ -75,6 +76,7 @@ def _start(directory: Path, ready: Path) -> None:
             [sys.executable, "-m", "tests.servers", str(directory)], cwd=Path(__file__).resolve().parents[1],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )
+    processes.minded.add(keeper.pid)
     (directory / "keeper.pid").write_text(str(keeper.pid))
     deadline = time.monotonic() + PATIENCE
     while not ready.exists():

@@ -23,7 +23,7 @@ import httpx
 from bench.ports import free_port
 from services.db import Database
 from services.settings import Settings, load
-from tests import servers
+from tests import processes, servers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -108,6 +108,7 @@ class Stack:
                 env={**self.environment, "PYTHONPATH": str(self.root), **more},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
+        processes.minded.add(self.processes[name].pid)
 
     async def up(self, *names: str) -> None:
         """Start processes and wait until the api answers, if it is one of them."""

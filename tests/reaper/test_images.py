@@ -2,11 +2,9 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from reaper.deeds import Deeds
@@ -18,13 +16,6 @@ from services.runtimes.fake import FakeBuilds, FakeImages
 from services.settings import ReaperSettings, Settings
 from services.states import LaunchState
 from tests.services.lifecycle.test_moves import insert, state
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
 
 
 class Store:

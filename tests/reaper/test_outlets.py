@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,12 @@ from services.errors import Unreachable
 from services.events import Kind, NewEvent
 from services.events.sinks import File, Sink, Webhook
 from services.lifecycle.moves import Move, move_launches
-from services.settings import EventSettings, Settings, load
+from services.settings import EventSettings, load
 from services.states import LaunchState
 
 S = LaunchState
 LAUNCH = "0123456789abcdef0123456789abcdef"
 READY = {"url": "http://localhost:8001/user/x/", "server": "s" * 32, "binder_client_ip": "192.0.2.7", "image": "i:1"}
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
 
 
 class Receiver:

@@ -21,13 +21,6 @@ from worker.main import BUILD, END
 
 
 @pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
-
-
-@pytest.fixture
 async def building(settings: Settings, db: Database) -> AsyncIterator[Building]:
     redis = Redis(settings.redis)
     teller = Teller(db, Wake(redis), Bell(redis, lambda _: None))

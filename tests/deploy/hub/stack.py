@@ -15,6 +15,7 @@ from services.hub import Hub
 from services.runtimes.local.detached import stop_everything
 from services.runtimes.local.servers import Servers
 from services.settings import Settings, load
+from tests import processes
 
 
 class Stack:
@@ -50,6 +51,7 @@ class Stack:
             self.logs.append(log)
             child = self.children[name] = Child(part.command(), log)
             await child.start()
+            processes.minded.add(child.pid)
             while not await part.ready():
                 assert child.running, "\n".join(child.tail)
                 await asyncio.sleep(0.03)

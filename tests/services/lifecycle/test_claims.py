@@ -1,9 +1,7 @@
 """Claims, leases and epochs, by the database's clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 import sqlalchemy as sa
 
 from services.db import Database
@@ -13,14 +11,6 @@ from services.settings import Settings
 from tests.services.lifecycle.test_moves import insert
 
 WORK = Work("launch", "launch", "c.state IN ('waiting', 'resolving')", ("target", "state"))
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    await found.rows(sa.text("SELECT 1"))
-    yield found
-    await found.aclose()
 
 
 async def waiting(db: Database, *launches: str) -> None:

@@ -1,7 +1,6 @@
 """The one function that writes states: guards, epochs, numbers of events, batches."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -9,15 +8,7 @@ import sqlalchemy as sa
 from services.db import Database
 from services.events import Kind, NewEvent
 from services.lifecycle.moves import Move, move_launches
-from services.settings import Settings
 from services.states import LAUNCH_ENDED, LAUNCH_FROM, LaunchState
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
 
 
 async def insert(db: Database, launch: str, state: LaunchState = LaunchState.WAITING, epoch: int = 0) -> None:

@@ -11,15 +11,9 @@ from services.db import Database
 from services.lifecycle import Claims
 from services.lifecycle.shares import LAUNCH as SHARE
 from services.lifecycle.shares import Served, order
-from services.settings import Settings
 from worker.main import BUILD, RESOLVE
 
 _ORDER = sa.text(order("launch", "c.state = 'launching' AND c.lease_owner IS NULL", SHARE))
-
-
-@pytest.fixture
-async def db(settings: Settings) -> Database:
-    return Database(settings.database)
 
 
 async def wait_in_line(db: Database, *lines: tuple[int, str, str, str], state: str = "launching") -> None:

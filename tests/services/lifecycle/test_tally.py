@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
-import pytest
 import sqlalchemy as sa
 
 from services.db import Database
@@ -12,7 +10,6 @@ from services.events import Kind, NewEvent
 from services.lifecycle.builds import Finish, finish
 from services.lifecycle.moves import Move, move_launches
 from services.lifecycle.tally import Counting
-from services.settings import Settings
 from services.states import BuildState, LaunchState
 
 S = LaunchState
@@ -24,13 +21,6 @@ STEPS = {
     "stopped": (S.STOPPED, NewEvent(Kind.STOPPED, {"why": "idle"})),
     "failed": (S.FAILED, NewEvent(Kind.FAILED, {"reason": {"code": "build_failed"}})), "cancelled": (S.CANCELLED, NewEvent(Kind.CANCELLED)),
 }
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
 
 
 async def launch(db: Database, name: str, *steps: str) -> None:

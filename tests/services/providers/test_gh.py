@@ -159,12 +159,12 @@ def limited(seconds: int) -> Page:
     )
 
 
-@pytest.mark.parametrize("page", [limited(600), Page(429, {"Retry-After": "60"}), Page(403, {"Retry-After": "60"}), Page(500)])
+@pytest.mark.parametrize("page", [None, Page(429, {"Retry-After": "600"}), Page(403, {"Retry-After": "600"}), Page(500)])
 async def test_the_git_server_is_asked_when_the_api_will_not_answer(
-    make: Make, forge: Stub, git: GitServer, page: Page
+    make: Make, forge: Stub, git: GitServer, page: Page | None
 ) -> None:
     repo = Repo(git.root / "o/r")
-    forge.everything = page
+    forge.everything = page = page or limited(600)
     github = make("gh")
     for ref, sha, branch in (
         ("HEAD", repo.id("HEAD"), "refs/heads/main"),

@@ -1,12 +1,10 @@
 """How long a launch will still take, from the rows of earlier ones."""
 
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
 
 from services.db import Database
-from services.settings import Settings
 from services.usecases.pace import Pace, Span, Usual
 
 USUAL = Usual(Span(0.2, 0.4, 0.6), Span(20, 30, 60), Span(2, 3, 4), Span(1, 2, 3), 2)
@@ -30,13 +28,6 @@ def test_what_is_left(asked: tuple[str, str, float, int], left: Span | None) -> 
     if found is not None and left is not None:
         assert (found.low, found.usual, found.high) == pytest.approx((left.low, left.usual, left.high))
     assert Usual().left(*asked) is None
-
-
-@pytest.fixture
-async def db(settings: Settings) -> AsyncIterator[Database]:
-    found = Database(settings.database)
-    yield found
-    await found.aclose()
 
 
 async def test_a_repository_has_a_pace_of_its_own(db: Database) -> None:
