@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.errors import DockyardError, RateLimited, Unreachable
+from services.errors import DockyardError
 from services.events import StoredEvent
 from services.events.log import LogWriter
 from services.lifecycle import Lease, Teller, room
@@ -55,7 +55,7 @@ class Building:
         if claimed.crashes >= self._settings.crashes:
             await self._runtime.builder.stop(job)
             await self._finish(lease, writer, Exit(ok=False, reason="This build has stopped several workers; it was given up."))
-            await self._runtime.builder.remove(job.handle)
+            await self._remove(job)
             return
         if not await self._wanted(lease):
             await self._cancel(lease, job, writer)
@@ -87,12 +87,12 @@ class Building:
     async def _follow(self, lease: Lease, job: BuildJob, writer: LogWriter) -> Exit | None:
         """Follow to the end; None if the build has been given back because it has to wait."""
         builder = self._runtime.builder
-        if lease.claimed.row["state"] in (BuildState.QUEUED, BuildState.FETCHING):
-            try:
+        try:
+            if lease.claimed.row["state"] in (BuildState.QUEUED, BuildState.FETCHING):
                 job = await self._listed(job)
-            except DockyardError as error:
-                return Exit(ok=False, reason=error.sentence, retryable=isinstance(error, (Unreachable, RateLimited)))
-        await _to_its_end(builder.start(job))
+            await _to_its_end(builder.start(job))
+        except DockyardError as error:
+            return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
         log.info("build_started", image=job.image, attempt=job.attempt)
         state = BuildState(lease.claimed.row["state"])
         async with contextlib.aclosing(builder.follow(job, lease.claimed.row["source_line"] + 1)) as items:  # type: ignore[type-var]
@@ -179,7 +179,7 @@ class Building:
         await writer.say("The build was cancelled: nobody waits for it any more.", "unknown")
         await writer.close()
         await self._close(lease, Finish(BuildState.CANCELLED, {"code": "cancelled", "message": "The build was cancelled.", "hint": ""}))
-        await self._runtime.builder.remove(job.handle)
+        await self._remove(job)
 
     async def _ended(self, lease: Lease, job: BuildJob, writer: LogWriter, exit_: Exit) -> None:
         if not exit_.ok and exit_.retryable and job.attempt < self._settings.attempts:
@@ -189,10 +189,10 @@ class Building:
             lease.released = True
             log.warning("build_retried", reason=exit_.reason, attempt=job.attempt)
             # Not before: whoever took over in between would begin this attempt anew, and miss the first lines of it.
-            await self._runtime.builder.remove(job.handle)
+            await self._remove(job)
             return
         await self._finish(lease, writer, exit_)
-        await self._runtime.builder.remove(job.handle)
+        await self._remove(job)
 
     async def _finish(self, lease: Lease, writer: LogWriter, exit_: Exit) -> None:
         await writer.close()
@@ -201,6 +201,13 @@ class Building:
             return
         reason = {"code": "build_failed", "message": exit_.reason or "The build failed.", "hint": exit_.hint}
         await self._close(lease, Finish(BuildState.FAILED, reason, exit_.facts))
+
+    async def _remove(self, job: BuildJob) -> None:
+        """Remove what the attempt has left. The row is told by now: what cannot be removed at the moment, the reaper removes."""
+        try:
+            await self._runtime.builder.remove(job.handle)
+        except DockyardError as error:
+            log.warning("run_not_removed", handle=job.handle, reason=error.sentence)
 
     async def _close(self, lease: Lease, end: Finish) -> None:
         claimed = lease.claimed

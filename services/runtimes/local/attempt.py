@@ -5,23 +5,25 @@
     fetch/ …      the runs                    exit.json   how it ended
 
 `look` brings the attempt as far as it goes without waiting and says where it stands. It is written so that being killed at any
-line leaves a state that the next call goes on from: files are written whole, and moves into the stores may be done twice.
+line leaves a state that the next call goes on from: files are written whole and once, and moves into the stores may be done
+twice. One owner looks at a time (see `alone`).
 """
 
+import errno
 import json
 import os
-import re
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from services.egress import Purpose
-from services.errors import BuildFailed, DockyardError
+from services.errors import DockyardError, ImageVanished
 from services.runtimes.base import BuildJob, Exit, Plan
-from services.runtimes.local import detached, trees, words
+from services.runtimes.local import detached, told, trees, words
+from services.runtimes.local.alone import PATIENCE, alone
 from services.runtimes.local.bases import base, finished
 from services.runtimes.local.environments import Environment
 from services.runtimes.local.groups import remove_left_groups
@@ -31,7 +33,8 @@ from services.runtimes.local.recipe import Recipe
 from services.runtimes.local.sandbox import VENV
 from services.runtimes.local.workshop import Step, Workshop, result
 
-_STUMBLES = 5
+_TROUBLE, _AGAIN = 15.0, 1.0  # seconds that the disk may give trouble (it is full for a moment), and until it is tried again
+_LAST = 10.0  # seconds that a step which goes on is waited for before everything is stopped
 
 OF_CONDA = Interpreter("conda", f"{VENV}/bin/python", "/usr", "/usr")
 
@@ -39,12 +42,16 @@ OF_CONDA = Interpreter("conda", f"{VENV}/bin/python", "/usr", "/usr")
 class Attempt:
     """One attempt, by its directory."""
 
+    patience, trouble = PATIENCE, _TROUBLE
+
     def __init__(self, workshop: Workshop, job: BuildJob) -> None:
         self.workshop = workshop
         self.job = job
         self.directory = workshop.paths.builds / job.handle
         self.log = self.directory / "log"
-        self._stumbled = 0  # looks on end that have met with something that was not there
+        self._held: float | None = None  # since when somebody else has had it
+        self._troubled: float | None = None  # since when looks have met with trouble of the disk
+        self._again = 0.0
 
     def begin(self) -> None:
         """Start fetching, unless the attempt has begun."""
@@ -53,39 +60,65 @@ class Attempt:
             mode = 0o700 if self.workshop.paths.first_uid is None else 0o711
             self.directory.mkdir(mode=mode, exist_ok=True)
             self._write("job.json", {**asdict(self.job), "at": time.time(), "uid": self.workshop.paths.take_uid(self.job.handle)})
-        self.workshop.run(self.directory, self._fetch(), self.log)
+        with alone(self.directory) as ours:
+            if ours:  # otherwise whoever has it does so, or the first look
+                self.workshop.run(self.directory, self._fetch(), self.log)
 
     def look(self) -> Plan | Exit | None:
         """Where the attempt stands: waiting for an answer to its plan, ended, or None while it goes on. Blocking."""
         ended = self._read("exit.json")
         if ended is not None:
             return Exit(**ended)
+        if time.monotonic() < self._again:
+            return None
+        try:
+            with alone(self.directory) as ours:
+                found = self._ended_or_looked() if ours else self._refused()
+        except (trees.NotMoved, OSError) as error:
+            now = time.monotonic()
+            if self._troubled is None:
+                self._troubled = now
+            if now - self._troubled < self.trouble:
+                self._again = now + _AGAIN
+                return None
+            reason = error.sentence if isinstance(error, DockyardError) else f"The build could not go on: {error.strerror}."
+            return Exit(ok=False, reason=reason, retryable=True)
+        self._troubled = None
+        return found
+
+    def _ended_or_looked(self) -> Plan | Exit | None:
+        """`look`, while the directory is ours."""
+        self._held = None
+        ended = self._read("exit.json")
+        if ended is not None:
+            return Exit(**ended)
         try:
             found = self._look()
-        except (BuildFailed, OSError) as error:
-            # Whoever had this attempt before us may be paused in the middle of the same step, or still have a thread at it,
-            # and move away what we are at. What it has done is seen the next time.
-            self._stumbled += 1
-            if self._stumbled < _STUMBLES:
-                return None
-            reason = error.sentence if isinstance(error, BuildFailed) else f"The build could not go on: {error.strerror}."
-            found = Exit(ok=False, reason=reason, retryable=isinstance(error, OSError) or error.retryable)
+        except trees.NotMoved:
+            raise
         except DockyardError as error:
-            found = Exit(ok=False, reason=error.sentence, retryable=error.retryable)
-        else:
-            self._stumbled = 0
+            found = Exit(ok=False, reason=error.sentence, retryable=error.retryable or isinstance(error, ImageVanished))
         if isinstance(found, Exit):
             self._write("exit.json", asdict(found))
         return found
 
+    def _refused(self) -> Exit | None:
+        """Wait for whoever has the attempt, or leave it to them: another attempt has another directory."""
+        now = time.monotonic()
+        if self._held is None:
+            self._held = now
+        if now - self._held < self.patience:
+            return None
+        return Exit(ok=False, reason=f"Another process has not let go of this build for {self.patience:.0f} seconds.", retryable=True)
+
     def proceed(self, *, exists: bool) -> None:
-        """Answer the plan."""
-        if self._read("go.json") is None:
-            self._write("go.json", {"exists": exists})
+        """Answer the plan; the first answer holds."""
+        self._write("go.json", {"exists": exists})
 
     def stop(self) -> None:
-        """End whatever runs of it."""
-        detached.stop_all(detached.runs(self.directory, 0))
+        """End whatever runs of it. What is being started at this moment is waited for."""
+        with suppress(FileNotFoundError), alone(self.directory, _LAST):
+            detached.stop_all(detached.runs(self.directory, 0))
 
     def _look(self) -> Plan | Exit | None:
         plan = self._read("plan.json")
@@ -97,7 +130,8 @@ class Attempt:
             if exit_ is not None:
                 return exit_
             plan = self._read("plan.json")
-            assert plan is not None
+            if plan is None:
+                raise FileNotFoundError(errno.ENOENT, "the attempt was removed meanwhile")
         recipe = Recipe.load(plan["recipe"])
         answer = self._read("go.json")
         if answer is None:
@@ -143,7 +177,7 @@ class Attempt:
             made, log = base(self.workshop, recipe.python)
             if log is not None:
                 self._say("base", "building", f"Preparing Jupyter for Python {interpreter.minor}; this is done once.")
-                self._repeat(log)
+                told.repeat(self.log, log)
             if made is None:
                 return None
             if log is not None:
@@ -165,14 +199,15 @@ class Attempt:
             if content.exists():
                 set_git_aside(content)
             draft = self.directory / ".image"
-            trees.discard(draft)
-            draft.mkdir(mode=0o755)
-            trees.link(environment.home, draft, None)
-            git = self.directory / "git"
-            if os.path.lexists(git):
-                trees.settle(git)
-                with suppress(FileNotFoundError):
-                    git.rename(draft / ".git")
+            if not os.path.lexists(draft / ".git"):  # it comes last, and is nowhere else once it is there
+                trees.discard(draft)
+                draft.mkdir(mode=0o755)
+                trees.link(environment.home, draft, None)
+                git = self.directory / "git"
+                if os.path.lexists(git):
+                    trees.settle(git)
+                    with suppress(FileNotFoundError):
+                        git.rename(draft / ".git")
             draft.rename(image)
         elif not image.exists() and content.exists():
             trees.settle(content)
@@ -211,33 +246,7 @@ class Attempt:
         return max(1.0, self.workshop.builds.timeout - (time.time() - job["at"])) if job else self.workshop.builds.timeout
 
     def _say(self, mark: str, phase: str, message: str) -> bool:
-        """Write a line of our own into the log, once; whether it is new."""
-        done = self.directory / f".said-{mark}"
-        if done.exists():
-            return False
-        line = json.dumps({"phase": phase, "message": message + "\n"}).encode() + b"\n"
-        fd = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            tail = os.pread(fd, 1 << 16, max(0, os.fstat(fd).st_size - (1 << 16)))
-            if line not in tail:
-                os.write(fd, line)
-        finally:
-            os.close(fd)
-        done.touch()
-        return True
-
-    def _repeat(self, other: Path) -> None:
-        """Repeat in our log what the log of the base says; every repeated line carries its number there, so none comes twice."""
-        try:
-            lines = other.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return
-        done = re.findall(rb'(?m)^\{"phase": .*"base": (\d+)\}$', self.log.read_bytes())
-        with self.log.open("ab") as log:
-            for number in range(int(done[-1]) if done else 0, len(lines)):
-                text = lines[number].decode(errors="replace")
-                message = json.loads(text)["message"] if text.startswith('{"phase": ') else f"{text}\n"
-                log.write(json.dumps({"phase": "building", "message": message, "base": number + 1}).encode() + b"\n")
+        return told.say(self.directory, self.log, mark, phase, message)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
@@ -248,9 +257,14 @@ class Attempt:
         return value
 
     def _write(self, name: str, value: object) -> None:
-        draft = self.directory / f".{name}"
-        draft.write_text(json.dumps(value))
-        draft.replace(self.directory / name)
+        """Write a file whole, unless it is there: what one owner has written holds for all."""
+        draft = self.directory / f".{name}-{uuid.uuid4().hex}"
+        try:
+            draft.write_text(json.dumps(value))
+            with suppress(FileExistsError):
+                os.link(draft, self.directory / name)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def sweep(workshop: Workshop) -> None:
@@ -261,16 +275,20 @@ def sweep(workshop: Workshop) -> None:
     workshop.images.tidy()
     remove_left_groups()
     for directory in workshop.paths.builds.iterdir():
-        age = time.time() - directory.stat().st_mtime
+        try:
+            age = time.time() - directory.stat().st_mtime
+        except FileNotFoundError:  # another worker is at it
+            continue
         if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):
             forget(workshop, directory.name)
 
 
-def forget(workshop: Workshop, handle: str) -> None:
-    """Stop an attempt and remove what is left of it; blocking."""
+def forget(workshop: Workshop, handle: str, patience: float = _LAST) -> None:
+    """Stop an attempt and remove what is left of it; blocking. A step that goes on is waited for, for so many seconds."""
     directory = workshop.paths.builds / handle
-    detached.stop_all(detached.runs(directory, 0))
-    trees.discard(directory)
-    with suppress(OSError, BuildFailed):
+    with suppress(FileNotFoundError), alone(directory, patience):
+        detached.stop_all(detached.runs(directory, 0))
+        trees.discard(directory)
+    with suppress(OSError):
         if workshop.paths.first_uid is not None:
             workshop.paths.give_back_uid(handle)

@@ -1,11 +1,11 @@
 """The environments that hold Jupyter alone: made once for each version of Python, and what all others begin as."""
 
-import os
 import time
 from pathlib import Path
 
 from services.runtimes.base import Exit
 from services.runtimes.local import detached, trees
+from services.runtimes.local.alone import PATIENCE, alone
 from services.runtimes.local.environments import Environment
 from services.runtimes.local.making import Making
 from services.runtimes.local.recipe import Recipe
@@ -30,10 +30,11 @@ def base(workshop: Workshop, python: str) -> tuple[Environment | Exit | None, Pa
     directory = workshop.paths.bases / key[:32]
     mode = 0o700 if workshop.paths.first_uid is None else 0o711
     directory.mkdir(mode=mode, exist_ok=True)
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if not detached.lock(fd):
+    with alone(directory) as ours:
+        if not ours:
+            _refused(workshop, directory)
             return None, None
+        workshop.refused.clear()
         names = sorted(path.name for path in directory.iterdir() if path.name.isdigit())
         place = directory / (names[-1] if names else str(time.time_ns()))
         place.mkdir(mode=mode, exist_ok=True)
@@ -42,8 +43,16 @@ def base(workshop: Workshop, python: str) -> tuple[Environment | Exit | None, Pa
             workshop, place, recipe, workshop.interpreter(python), log, f"base-{place.name}", None, seconds=workshop.builds.timeout,
         ).look()
         return made, log
-    finally:
-        os.close(fd)
+
+
+def _refused(workshop: Workshop, directory: Path) -> None:
+    """Wait for whoever has the directory; one who never lets go of it is paused, and it is left to them."""
+    one = (directory, directory.stat().st_ino)
+    since = workshop.refused.setdefault(one, time.monotonic())
+    if time.monotonic() - since > PATIENCE:
+        del workshop.refused[one]
+        detached.stop_all(detached.runs(directory))
+        trees.discard(directory)
 
 
 def finished(log: Path) -> None:

@@ -13,6 +13,7 @@ from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Ph
 from services.runtimes.local import detached
 from services.runtimes.local.attempt import Attempt, forget, sweep
 from services.runtimes.local.bases import base, finished
+from services.runtimes.local.detached import NotStarted
 from services.runtimes.local.workshop import Workshop
 from services.states import BuildState
 
@@ -48,7 +49,10 @@ class LocalBuilder:
 
     async def start(self, job: BuildJob) -> None:
         """Start the attempt, or find it running, ended or waiting for `proceed`. Raises `NotStarted` or `Misconfigured`."""
-        await asyncio.to_thread(Attempt(self._workshop, job).begin)
+        try:
+            await asyncio.to_thread(Attempt(self._workshop, job).begin)
+        except OSError as error:
+            raise NotStarted(f"The build could not begin: {error.strerror}.") from error
 
     async def follow(self, job: BuildJob, line: int) -> AsyncIterator[BuildItem]:
         """Yield what happens, with the log from source line `line`, until `Exit`."""

@@ -24,6 +24,7 @@ from services.runtimes.local.tools import bubblewrap
 
 NAMES = ("fetch", "conda", "wheels", "build", "post", "compile", "run")  # of the directories of runs
 SHIM = Path(__file__).with_name("shim.py")
+_SETTLING = 10.0  # seconds from a shim's lock until it has said that it is there
 
 
 class NotStarted(DockyardError):
@@ -94,7 +95,7 @@ Status = Running | Ended | Absent
 
 def start(run: Detached) -> None:
     """Start a run unless it runs or has run; returns when `status` can see it. Raises `NotStarted`."""
-    run.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run.directory.mkdir(mode=0o700, exist_ok=True)
     if not isinstance(status(run.directory), Absent):
         return
     spec: dict[str, Any] = {
@@ -108,6 +109,9 @@ def start(run: Detached) -> None:
         [sys.executable, "-I", "-S", str(SHIM), str(run.directory)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
     )  # fmt: skip
+    deadline = time.monotonic() + _SETTLING
+    while isinstance(status(run.directory), Absent) and _locked(run.directory) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the shim of a starter that was killed has been faster, and is about to say that it is there
     if isinstance(status(run.directory), Absent):
         errors = run.directory / "errors"
         detail = errors.read_text()[-500:] if errors.exists() else ""
@@ -188,15 +192,6 @@ def _signal(run: Running, number: int) -> None:
         text = Path(f"/proc/{run.pid}/stat").read_text()
         if int(text.rpartition(")")[2].split()[19]) == run.started:
             os.kill(run.pid, number)
-
-
-def lock(fd: int) -> bool:
-    """Take a lock on an open file or directory for as long as it is open; False if somebody else has it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _locked(directory: Path) -> bool:

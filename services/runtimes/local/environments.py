@@ -4,10 +4,12 @@ An environment is made somewhere else and enters the store by one rename, so the
 anew (a rebuild, or inputs without fixed versions that have grown old) adds a generation beside the old one, which
 images and servers may still use; nothing in use is removed. """
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +88,8 @@ class EnvironmentStore:
         link.symlink_to(name)
         link.replace(parent / "current")
         found = self.read(parent / name)
-        assert found is not None
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "the environment was removed again")
         return found
 
     def touch(self, environment: Environment) -> None:
@@ -97,16 +100,24 @@ class EnvironmentStore:
         """Remove generations that nothing uses: superseded ones, and those not used for this many seconds."""
         kept = {path.resolve() for path in used}
         for parent in self._paths.environments.iterdir():
-            current = self.find(parent.name)
-            for directory in parent.iterdir():
-                if directory.name.startswith(".removed-"):
-                    remove(directory)
-                if directory.is_symlink() or not directory.is_dir() or directory.resolve() in kept:
-                    continue
-                meta = directory / "meta.json"
-                age = time.time() - (meta.stat().st_mtime if meta.exists() else directory.stat().st_mtime)
-                superseded = current is None or current.directory != directory
-                if age > unused_for or (superseded and age > 60):
-                    discard(directory)
-            if not any(not path.is_symlink() for path in parent.iterdir()):
-                remove(parent)
+            with suppress(FileNotFoundError):  # others collect too
+                self._collect(parent, kept, unused_for)
+
+    def _collect(self, parent: Path, kept: set[Path], unused_for: float) -> None:
+        current = self.find(parent.name)
+        for directory in parent.iterdir():
+            if directory.name.startswith(".removed-"):
+                remove(directory)
+            if directory.is_symlink() or not directory.is_dir() or directory.resolve() in kept:
+                continue
+            meta = directory / "meta.json"
+            age = time.time() - (meta.stat().st_mtime if meta.exists() else directory.stat().st_mtime)
+            superseded = current is None or current.directory != directory
+            if age > unused_for or (superseded and age > 60):
+                discard(directory)
+        # Only what is empty: a new generation may come at any moment.
+        for link in parent.iterdir():
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+        with suppress(OSError):
+            parent.rmdir()

@@ -38,7 +38,9 @@ def prepare_home(record: ImageRecord, directory: Path, uid: int | None, *, overl
     `overlay` says whether the kernel permits one (`probe.overlays`).
     """
     uses = {"content": str(record.content), "environment": str(record.environment.directory)}
-    (directory / "uses.json").write_text(json.dumps(uses))
+    draft = directory / ".uses.json"
+    draft.write_text(json.dumps(uses))
+    draft.replace(directory / "uses.json")  # whole: whoever collects reads it at any moment
     home = directory / "home"
     if overlay and uid is None and record.content_bytes > BIG:
         upper, work = directory / "upper", directory / "work"

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,24 +99,41 @@ class Images:
         """
         directory = self._directory(image)
         directory.mkdir(mode=0o755, exist_ok=True)
+        self._environments.touch(environment)
         name = f"content-{name}"
         if not (directory / name).exists():
             content.rename(directory / name)
         size = tree_bytes([directory / name])
+        # An owner of an earlier attempt may be paused in here and awaken at any moment. Once its content has gone it writes no
+        # record, and one that it is about to put in place goes with its draft; so what is there is never replaced by what is not.
+        before = self._content(directory)
+        for other in directory.glob("content-*"):
+            if other.name not in (name, before) and other not in self._in_use("content"):
+                discard(other)
+        for other in directory.glob(".record-*"):
+            other.unlink(missing_ok=True)
         value = {
             **facts, "image": image, "content": name, "content_bytes": size, "created": time.time(),
             "environment": os.path.relpath(environment.directory, self._paths.environments),
         }
         draft = directory / f".record-{uuid.uuid4().hex}"
         draft.write_text(json.dumps(value))
-        draft.replace(directory / "record.json")
-        for old in directory.glob("content-*"):
-            if old.name != name and old not in self._in_use("content"):
-                discard(old)
+        if (directory / name).is_dir():
+            draft.replace(directory / "record.json")
+            if before not in ("", name) and directory / before not in self._in_use("content"):
+                discard(directory / before)
+        draft.unlink(missing_ok=True)
         record = self._find(image)
         if record is None:
             raise ImageVanished("The image is gone from this machine and has to be built again.")
         return record
+
+    def _content(self, directory: Path) -> str:
+        """The name of the content that the record in a directory tells; empty without one."""
+        try:
+            return str(json.loads((directory / "record.json").read_text())["content"])
+        except FileNotFoundError:
+            return ""
 
     def _directory(self, image: str) -> Path:
         return self._paths.images / hashlib.sha256(image.encode()).hexdigest()[:40]
@@ -143,10 +161,11 @@ class Images:
         used = set(self._in_use("content"))
         for directory in self._paths.images.iterdir():
             content = list(directory.glob("content-*"))
-            # A build that adds an image just now has put its content there before the record.
-            settled = all(time.time() - path.stat().st_ctime > 60 for path in content)
-            if not (directory / "record.json").exists() and settled and not used.intersection(content):
-                discard(directory)
+            with suppress(FileNotFoundError):  # others tidy too
+                # A build that adds an image just now has put its content there before the record.
+                settled = all(time.time() - path.stat().st_ctime > 60 for path in (directory, *content))
+                if not (directory / "record.json").exists() and settled and not used.intersection(content):
+                    discard(directory)
         self._environments.collect(self._used_environments(), unused_for=max(3600.0, unused_for))
 
     def _remove(self, image: str) -> None:
@@ -159,20 +178,22 @@ class Images:
     def _used_environments(self) -> list[Path]:
         found = self._in_use("environment")
         for record in self._paths.images.glob("*/record.json"):
-            found.append(self._paths.environments / json.loads(record.read_text())["environment"])
+            with suppress(FileNotFoundError):
+                found.append(self._paths.environments / json.loads(record.read_text())["environment"])
         return found
 
     def _in_use(self, what: str) -> list[Path]:
         """Directories that servers have bound, by the note in each server's directory (`homes.note_use`)."""
         found = []
         for note in self._paths.servers.glob("*/uses.json"):
-            value = json.loads(note.read_text()).get(what)
-            if value:
-                found.append(Path(value))
+            with suppress(FileNotFoundError):
+                if value := json.loads(note.read_text()).get(what):
+                    found.append(Path(value))
         return found
 
     def _last_used(self) -> dict[str, float]:
-        return {
-            json.loads(record.read_text())["image"]: record.stat().st_mtime
-            for record in self._paths.images.glob("*/record.json")
-        }
+        found = {}
+        for record in self._paths.images.glob("*/record.json"):
+            with suppress(FileNotFoundError):
+                found[json.loads(record.read_text())["image"]] = record.stat().st_mtime
+        return found

@@ -14,6 +14,7 @@ in particular. Otherwise all of them are the account that started Dockyard.
 """
 
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -120,11 +121,11 @@ class Paths:
         free = set(range(1, UIDS))
         for path in directory.iterdir():
             if path.name.isdigit():
-                if path.read_text() == owner:
+                if _owner(path) == owner:
                     return self.first_uid + int(path.name)
                 free.discard(int(path.name))
         for number in sorted(free):
-            draft = directory / f".{owner}.{os.getpid()}"
+            draft = directory / f".{owner}.{uuid.uuid4().hex}"
             draft.write_text(owner)
             try:
                 os.link(draft, directory / str(number))
@@ -138,5 +139,13 @@ class Paths:
     def give_back_uid(self, owner: str) -> None:
         """Free the account of a build or server of which no process and no file is left."""
         for path in (self.root / "uids").iterdir():
-            if path.name.isdigit() and path.read_text() == owner:
-                path.unlink()
+            if path.name.isdigit() and _owner(path) == owner:
+                path.unlink(missing_ok=True)
+
+
+def _owner(path: Path) -> str:
+    """Who has an account; nobody where it has just been given back."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""

@@ -12,6 +12,7 @@ What this does not give: protection from bugs of the kernel itself, and disk quo
 """
 
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +168,7 @@ def write_etc(directory: Path) -> None:
         if path.exists() and path.read_text() == text:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         draft.write_text(text)
         draft.chmod(0o644)
         draft.replace(path)

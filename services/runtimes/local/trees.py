@@ -14,9 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.errors import BuildFailed
+from services.runtimes.local.alone import held
 
 _APART = 3  # levels of directories whose entries are copied apart by `complete`: down to site-packages
 _BATCH = 50  # of them at a time
+
+
+class NotMoved(BuildFailed):
+    """Files could not be measured, copied or moved, because of the disk or of somebody else at the same place; trying again may help."""
+
+    retryable = True
 
 
 def tree_bytes(paths: Iterable[Path]) -> int:
@@ -41,7 +48,7 @@ def settle(tree: Path, *, frozen: bool = False) -> None:
     """Make a tree readable to all and drop what is neither file, directory nor link; as root it becomes root's.
 
     `frozen` takes the right to write from files, so that one shared by hard links cannot be changed by mistake. What is no
-    directory itself is removed: coreutils would follow a link that is named to them. Raises `BuildFailed`.
+    directory itself is removed: coreutils would follow a link that is named to them. Raises `NotMoved`, as all that follow do.
     """
     if not stat.S_ISDIR(tree.lstat().st_mode):
         tree.unlink()
@@ -83,12 +90,12 @@ def complete(source: Path, target: Path, uid: int | None) -> None:
     """Copy what is in `source` and not yet in the existing directory `target`, as `copy` does: one that was killed is gone on with.
 
     For trees of our own making, such as an environment, whose copy may take longer than this process lives. What has its
-    name in the target is whole: everything is copied beside its place, some entries at a time, and then moved there.
+    name in the target is whole: everything is copied beside its place, some entries at a time, and then moved there. Nobody
+    else may be at it, not even a copy that has outlived whoever began it: see `alone`.
     """
     places = [Path()]
     while places:
         place = places.pop()
-        # A name of its own, because a copy that outlived whoever began it may still be writing.
         there, part = target / place, target / place / f".part-{uuid.uuid4().hex}"
         for left in there.glob(".part-*"):
             remove(left)
@@ -131,18 +138,18 @@ def discard(directory: Path) -> None:
 def remove(directory: Path) -> None:
     """Remove a tree whatever modes its directories have; what cannot be removed stays."""
     if os.geteuid() != 0:
-        with suppress(BuildFailed):
+        with suppress(NotMoved):
             # Directories only: files may be hard links to those of other trees.
             _run("find", str(directory), "-type", "d", "-exec", "chmod", "u+rwx", "--", "{}", ";")
-    with suppress(BuildFailed):
+    with suppress(NotMoved):
         _run("rm", "-rf", "--", str(directory))
 
 
 def _run(*command: str, uid: int | None = None) -> None:
     done = subprocess.run(
         command, user=uid, group=uid, extra_groups=None if uid is None else [], capture_output=True, check=False,
-        stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, pass_fds=held(),
     )  # fmt: skip
     if done.returncode:
         detail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise BuildFailed(f"The files could not be put in their place ({command[0]}: {''.join(detail)[-300:]}).")
+        raise NotMoved(f"The files could not be put in their place ({command[0]}: {''.join(detail)[-300:]}).")

@@ -58,6 +58,7 @@ class Workshop:
         """`environ` is where certificates and index settings are read from: the process's own unless given."""
         self._environ = environ
         self._conda, self._conda_until = False, 0.0
+        self.refused: dict[tuple[Path, int], float] = {}  # directories of bases that somebody else has, by inode, and since when
         self.paths = paths
         self.local = local
         self.builds = builds
@@ -130,8 +131,11 @@ class Workshop:
             binds.append(Bind(str(step.venv), VENV, writable=True))
         if step.job is not None:
             given = paths.directory(directory / f"{step.name}.step", step.uid, 0o700)
-            (given / "job.json").write_text(json.dumps(step.job))
-            (given / "job.json").chmod(0o644)
+            # Never through a link: the directory is the step's own once it runs.
+            fd = os.open(given / "job.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            with open(fd, "w") as file:
+                os.fchmod(fd, 0o644)
+                json.dump(step.job, file)
             binds.append(Bind(str(given), STEP, writable=True))
         sandbox = self.surroundings.sandbox(
             step.purpose, step.command, env=step.env or {}, binds=tuple(binds), cwd=HOME if step.job is None else TMP, tmp=tmp,
