@@ -189,8 +189,8 @@ class Connection(asyncio.Protocol):
                 asked = dict(parse_qsl(query))
                 hub.behaviour = replace(hub.behaviour, status=int(asked.get("status", 0)), slow=float(asked.get("slow", 0)))
                 self._send(200, {})
-            case "GET", ["" | "info" | "health"]:
-                self._send(200, {"version": _VERSION})
+            case "GET", ["" | "info" | "health" | "user"]:
+                self._send(200, {"version": _VERSION} | ({"kind": "service", "name": "dockyard"} if parts == ["user"] else {}))
             case "GET", ["counts"]:
                 self._send(200, dict(hub.counts))
             case "GET", ["users"]:
@@ -199,8 +199,7 @@ class Connection(asyncio.Protocol):
                 if user in hub.users:
                     self._send(409, {"status": 409, "message": f"User {user} already exists"})
                 else:
-                    hub.users[user] = {}
-                    hub.told[user] = {"created": datetime.now(UTC).isoformat()}
+                    hub.users[user], hub.told[user] = {}, {"created": datetime.now(UTC).isoformat()}
                     hub.remember()
                     self._send(201, {"name": user, "kind": "user", "admin": False, "servers": {}})
             case "GET", ["users", _] if user in hub.users:

@@ -1,7 +1,8 @@
 """Puts a launcher together: claim loops for what is to be started and what is to be stopped, one session with the hub, on one
 event loop.
 
-They are two, so that neither a flood of launches nor a hub that has no room for more holds up what makes room.
+They are two, so that neither a flood of launches nor a hub that has no room for more holds up what makes room. A third one
+ends what has waited too long for a hub that stays away.
 """
 
 import asyncio
@@ -47,11 +48,17 @@ _PLACES = """
    OR (p.state = 'launching' AND p.lease_owner IS NOT NULL AND p.lease_until >= now())))
 """
 _STOPS = 32  # servers that one launcher stops at a time
+_LATE = 8  # launches at a time that have waited too long for a hub that is away
 
 
 def work(servers_total: int) -> Work:
     """What a launcher claims to start. Launches past the bound wait for a place instead of failing."""
     return replace(LAUNCH, places=_PLACES.format(limit=servers_total)) if servers_total else LAUNCH
+
+
+def late(patience: float) -> Work:
+    """What has waited longer than it may. While the hub is away nobody claims what is to be started, and this would never end."""
+    return replace(LAUNCH, share=None, where=f"{LAUNCH.where} AND c.state_at < now() - {patience:.1f} * interval '1 second'")
 
 
 async def run(settings: Settings) -> None:
@@ -71,6 +78,9 @@ async def run(settings: Settings) -> None:
             ClaimLoop(
                 "stop", Claims(process.db, STOP, process.owner, settings.leases.seconds), listener.ear(), launching.work,
                 capacity=lambda: _STOPS if hub.throttle.breaker.state().state in ("closed", "paused") else 0, settings=settings.leases),
+            ClaimLoop(
+                "late", Claims(process.db, late(settings.hub.patience), process.owner, settings.leases.seconds), listener.ear(),
+                launching.work, capacity=lambda: 0 if hub.throttle.room() else _LATE, settings=settings.leases),
         ]
         watching = asyncio.create_task(hub.watch())
 

@@ -1,7 +1,7 @@
 """Is it alive, is it ready, is it healthy, and which version: for supervisors, load balancers and federations.
 
 `/health` and `/versions` have BinderHub's shape (federation proxies poll both). A launch can be served when
-the database and the hub answer; without Redis everything still works, a second slower, so that check is
+the database and the hub answer, and the hub knows our token; without Redis everything still works, a second slower, so that check is
 told and not counted.
 """
 
@@ -77,7 +77,8 @@ class Health:
 
     async def _ask_hub(self) -> object:
         self._hub = self._hub or Hub(self._services.settings.hub)
-        return await self._hub.version()
+        await self._hub.accepts()
+        return True
 
     async def _ask_database(self) -> object:
         return await self._services.teller.db.rows(sa.text("SELECT 1"))

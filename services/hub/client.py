@@ -2,10 +2,14 @@
 
 What a refusal means is decided by reading the hub's model, never by parsing its texts. Errors:
 
-    Unreachable    no answer, or one that says that the hub itself failed (5xx)
+    Unreachable    no answer, or one that says that the hub itself failed (5xx), or that it does not know us (401, 403)
     Overloaded     429; carries the seconds to wait
     LaunchFailed   the hub refuses this server or user
-    Misconfigured  the hub does not accept our token
+    Misconfigured  of `accepts` alone: the hub does not accept our token
+
+JupyterHub answers 403 to a good token too, whenever it cannot read or write its database at that moment (BaseHandler.prepare takes
+any error for nobody; seen with a full disk). No process can tell that from a wrong token by the answer, and one that has
+just begun cannot by its memory either. So a launch waits, as for a hub that is away, and `watch` tells who runs it why.
 """
 
 import asyncio
@@ -18,12 +22,15 @@ from enum import Enum
 from typing import Any, Self
 from urllib.parse import quote, urljoin
 
+import structlog
+
 from services.errors import DockyardError, ImageVanished, LaunchFailed, Misconfigured, Overloaded, Unreachable
 from services.hub.connection import Connection, Reply
 from services.hub.models import Progress, User, UserOptions, progress_of, user_of
 from services.hub.throttle import Throttle
 from services.settings import HubSettings
 
+log = structlog.get_logger()
 _SLOW_PAGE = 0.5  # seconds
 _PAGES = "application/jupyterhub-pagination+json"
 _WATCH, _PROBE = 0.25, 5.0  # seconds between looks at the breaker, and for an answer
@@ -67,17 +74,40 @@ class Hub:
         """The hub's version. Needs no token, so it tells whether the hub answers."""
         return str(json.loads((await self._expect("GET", "", 200)).body)["version"])
 
+    async def accepts(self) -> None:
+        """Return where the hub takes us for its service. `Misconfigured` where it does not, whatever else may be the cause."""
+        reply = await self._connection.call("GET", "user")
+        if reply.status in (401, 403):
+            raise Misconfigured(f"Setting hub.token: JupyterHub refuses it ({_words(reply)}).")
+        if reply.status != 200:
+            raise _refusal(reply)
+
     async def watch(self) -> None:
-        """For ever: ask a hub that was away, once its breaker lets somebody try, whether it is back."""
+        """For ever: ask a hub that was away, once its breaker lets somebody try, whether it is back; and tell whether it takes us."""
+        accepted = await self._look(True)
         while True:
             await asyncio.sleep(_WATCH)
             if self.throttle.breaker.half_open:
-                with contextlib.suppress(DockyardError):
-                    try:
-                        async with asyncio.timeout(_PROBE):
-                            await self.version()
-                    except TimeoutError:
-                        self.throttle.lost("JupyterHub does not answer: it takes too long.")
+                accepted = await self._look(accepted)
+
+    async def _look(self, accepted: bool) -> bool:
+        """Whether the hub accepts our token; as before where it does not answer."""
+        try:
+            async with asyncio.timeout(_PROBE):
+                await self.accepts()
+        except TimeoutError:
+            self.throttle.lost("JupyterHub does not answer: it takes too long.")
+        except Misconfigured as error:
+            if accepted:
+                log.error("hub_refuses_token", reason=f"{error.sentence} If it is right, JupyterHub is in trouble: see its log.")
+            return False
+        except DockyardError:
+            pass
+        else:
+            if not accepted:
+                log.info("hub_accepts_token")
+            return True
+        return accepted
 
     async def routes(self) -> dict[str, str]:
         """The proxy's routes to servers, path to target, as the hub sees them."""
@@ -226,7 +256,7 @@ def _refusal(reply: Reply) -> DockyardError:
         seconds = _RETRY_AFTER if reply.retry_after is None else reply.retry_after
         return Overloaded(f"JupyterHub starts as many servers as it can: {words}.", seconds)
     if reply.status in (401, 403):
-        return Misconfigured(f"Setting hub.token: JupyterHub refuses it ({words}).")
+        return Unreachable(f"JupyterHub does not accept Dockyard's token at the moment ({words}).")
     if reply.status >= 500:
         return Unreachable(f"JupyterHub failed: {words}.")
     return LaunchFailed(f"JupyterHub refused: {words}.")

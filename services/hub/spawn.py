@@ -35,7 +35,7 @@ async def spawn(
     cancellation pass through and leave everything as it is, for whoever takes over: a hub that is away has failed nothing.
 
     Errors: `LaunchFailed` (its `retryable` says whether another attempt can help), `ImageVanished`, `Overloaded`,
-    `Unreachable`, `Misconfigured`.
+    `Unreachable`.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

@@ -2,7 +2,7 @@
 
 A hub is one process that slows down long before it fails, and what is asked of it twice makes it slower still. So the number
 is found as TCP finds it: it grows by one with every server that gets ready up to where trouble was met last, and by one per
-round beyond; it is halved, at most once a moment, when the hub refuses (429), fails (5xx) or takes longer than `slow` for an
+round beyond; it is halved, at most once a moment, when the hub refuses (429), fails (5xx, 401, 403) or takes longer than `slow` for an
 answer. A `Retry-After` is honoured: nothing is started until then. A hub that does not answer at all opens the breaker, and
 then one caller asks now and then (see `services.observe.breakers`). All of it is the view of one process.
 """
@@ -41,6 +41,9 @@ class Throttle:
         if status == 429:
             self._trouble(0.5)
             self.breaker.refused(float(retry_after or 1), "JupyterHub starts as many servers as it can.")
+            return
+        if status in (401, 403):
+            self.lost("JupyterHub does not accept the token of the setting hub.token: it is wrong, or JupyterHub is in trouble.")
             return
         if status >= 500:
             self.lost(f"JupyterHub answers {status}.")

@@ -29,8 +29,8 @@ from tests.services.lifecycle.test_moves import insert
 class Place:
     """A launcher that claims, and a hub that can be there or not."""
 
-    def __init__(self, db: Database, path: Path, mock: MockHub, hub: Hub) -> None:
-        self.db, self.path, self.mock, self.hub = db, path, mock, hub
+    def __init__(self, db: Database, path: Path, mock: MockHub, hub: Hub, launching: Launching) -> None:
+        self.db, self.path, self.mock, self.hub, self.launching = db, path, mock, hub, launching
         self._server: asyncio.Server | None = None
 
     async def come(self) -> None:
@@ -90,7 +90,7 @@ async def place(settings: Settings, path: Path, behaviour: Behaviour, **more: fl
             "launch", Claims(db, LAUNCH, "me", 60), listener.ear(), work.work, capacity=hub.throttle.room,
             settings=LeaseSettings(poll=0.1, drain=0.0), batch=64)
         tasks = [asyncio.create_task(one) for one in (loop.run(), hub.watch(), listener.run())]
-        here = Place(db, path, mock, hub)
+        here = Place(db, path, mock, hub, work)
         try:
             yield here
         finally:
