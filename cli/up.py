@@ -21,12 +21,14 @@ from cli.embedded.reach import open_way
 from cli.embedded.story import Story, fail
 from cli.supervisor import Supervisor
 from services.errors import DockyardError, Misconfigured
-from services.settings import Settings, load
+from services.settings import HubSettings, Settings, load
 from services.settings.exposure import check_exposure, loopback
+from services.tasks import end
 
 OURS = ("services", "api", "worker", "launcher", "reaper", "cli", "deploy", "migrations")
 EXAMPLE = "gh/binder-examples/requirements/HEAD"
 HEALTH = 90.0  # seconds for /health to answer 200 once all parts run
+REFUSED = 10.0  # seconds that a JupyterHub of one's own may refuse the token: one in trouble does so for a moment
 
 
 def up(flags: dict[str, str], config: Path | None) -> int:
@@ -85,12 +87,15 @@ async def _greet(plan: Plan, began: float) -> None:
     """Wait for health and tell the addresses."""
     front = plan.settings.front
     host = front.host if loopback(front.host) else "127.0.0.1"
-    deadline = time.monotonic() + HEALTH
+    deadline, knowing = time.monotonic() + HEALTH, asyncio.create_task(_known(plan.settings.hub))
     while (status := await status_of(f"{front.base_url}health", host=host, port=front.port)) != 200:
         if time.monotonic() > deadline:
             path = plan.home.path / "log"
             raise Misconfigured(f"All parts run, but /health answers {status or 'nothing'}: see the logs in {path}.")
+        if knowing.done():
+            knowing.result()
         await asyncio.sleep(0.1)
+    await end(knowing)
     address = f"http://{host}:{front.port}{front.base_url}"
     (plan.home.path / "up.json").write_text(json.dumps({"address": address}))
     token = plan.environ.get("DOCKYARD_AUTH_ADMIN_TOKEN", "")
@@ -102,6 +107,27 @@ async def _greet(plan: Plan, began: float) -> None:
             f"  Ctrl-C stops everything.\n",
             flush=True,
         )
+
+
+async def _known(settings: HubSettings) -> None:
+    """Return when a JupyterHub of one's own knows us. `Misconfigured` where it goes on refusing the token."""
+    if not settings.url:
+        return
+    from services.hub.client import Hub
+
+    refused: float | None = None
+    async with Hub(settings) as hub:
+        while True:
+            try:
+                await hub.accepts()
+                break
+            except Misconfigured:
+                refused = refused or time.monotonic()
+                if time.monotonic() - refused > REFUSED:
+                    raise
+            except DockyardError:
+                pass
+            await asyncio.sleep(0.5)
 
 
 def _compile() -> None:

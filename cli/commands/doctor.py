@@ -125,7 +125,8 @@ def limits() -> Finding:
 
 
 def others() -> Iterator[Finding]:
-    """Docker, Kubernetes, a browser for the tests."""
+    """A JupyterHub of one's own, Docker, Kubernetes, a browser for the tests."""
+    yield from hub()
     yield from engine()
     cluster = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
     there = all(Path(name).exists() for name in cluster.split(os.pathsep))
@@ -135,6 +136,24 @@ def others() -> Iterator[Finding]:
     browser = next((path for name in names if (path := shutil.which(name))), None)
     said = f"browser for the tests: {browser}" if browser else "no Chromium (for the browser tests only)"
     yield Finding(browser is not None, said)
+
+
+def hub() -> Iterator[Finding]:
+    """The JupyterHub that the settings name, if they do: otherwise there is one of our own."""
+    try:
+        settings = services.settings.load().hub
+        if settings.url:
+            asyncio.run(_known(settings))
+            yield Finding(True, f"JupyterHub at {settings.url} accepts the token")
+    except DockyardError as error:
+        yield Finding(False, error.sentence, needed=True)
+
+
+async def _known(settings: services.settings.HubSettings) -> None:
+    from services.hub.client import Hub
+
+    async with Hub(settings) as found:
+        await found.accepts()
 
 
 def engine() -> Iterator[Finding]:
