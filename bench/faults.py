@@ -147,6 +147,7 @@ def _add(report: Report, name: str, outcome: "Outcome") -> None:
     kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(outcome.faults.items()))
     report.notes.append(f"{name}faults: {kinds}")
     report.notes.append(f"{name}launches ended {dict(outcome.ends)}; {outcome.used} servers answered and were stopped")
+    report.notes.append(f"{name}the watch has looked " + ", ".join(f"{number} times {what}" for what, number in outcome.looks.items()))
     report.notes.append(f"{name}parts that ended by themselves: {dict(outcome.ended)}")
     report.notes += [f"{name}{count} × sound repository failed: {reason}" for reason, count in outcome.reasons.most_common()]
     report.check(f"{name}everything held", not outcome.wrong)

@@ -31,6 +31,7 @@ class Outcome:
     takeovers: list[TakeOver] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # fault -> seconds until a launch was ready
     ended: Counter[str] = field(default_factory=Counter)  # parts that ended by themselves
+    looks: Counter[str] = field(default_factory=Counter)  # of the watch, that have come to their end
     reasons: Counter[str] = field(default_factory=Counter)  # why sound repositories failed
     wrong: list[str] = field(default_factory=list)
 
@@ -88,7 +89,8 @@ class Driver:
                 for task in (watching, *clients):
                     task.cancel()
                 await asyncio.gather(watching, *clients, return_exceptions=True)
-        outcome.takeovers = self.watch.takeovers
+        outcome.takeovers, outcome.looks = self.watch.takeovers, self.watch.looks
+        outcome.wrong += [f"nobody has looked {what}" for what, number in self.watch.looks.items() if not number]
         outcome.ended = self._place.ended
         outcome.wrong += sorted(self.watch.found)
         for story in outcome.stories:

@@ -8,11 +8,12 @@ somebody could have used. Whatever it looks with may be broken at the moment; th
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from services.errors import DockyardError
 from tests.faults.place import Place
@@ -34,7 +35,7 @@ _LATE = """
       UNION ALL
       SELECT 'build ' || left(id, 12) || ' in ' || state, lease_owner, 'worker',
         extract(epoch FROM now() - greatest(due, lease_until))::float8 FROM build WHERE ended_at IS NULL
-    ) r WHERE late > CASE WHEN lease_owner IS NULL THEN :waiting ELSE :alone END
+    ) r WHERE late > CASE WHEN lease_owner IS NULL THEN CAST(:waiting AS float8) ELSE CAST(:alone AS float8) END
 """
 _UNWANTED = """
     SELECT 'launch ' || left(l.id, 12) || ' waits for a build that is ' || b.state AS what FROM launch l JOIN build b ON b.id = l.build
@@ -67,6 +68,7 @@ class Watch:
         self._place = place
         self.found: set[str] = set()
         self.takeovers: list[TakeOver] = []
+        self.looks = Counter[str]({"at rows and runs": 0, "at what is left over": 0})  # that have come to their end
         self._orphaned: dict[tuple[str, str], _Orphan] = {}
         self._able_for = {"worker": 0.0, "launcher": 0.0}  # seconds of this watch in which somebody could take a row over
         self._over: list[tuple[str, float, float]] = []  # faults that are over: of whom, from when, until when
@@ -116,16 +118,21 @@ class Watch:
     async def _look_on(self) -> None:
         things = 0.0
         while True:
-            # The database and the hub are among what is broken.
+            # The database and the hub are among what is broken; what we ask them is not.
             with contextlib.suppress(DockyardError, DBAPIError, OSError, TimeoutError, *self._place.troubles):
-                self._feel()
-                async with asyncio.timeout(5):
-                    await self._owners()
-                    await self._runs()
-                if time.monotonic() > things + 3:
-                    things = time.monotonic()
-                    async with asyncio.timeout(20):
-                        self._age(await self.strange())
+                try:
+                    self._feel()
+                    async with asyncio.timeout(5):
+                        await self._owners()
+                        await self._runs()
+                    self.looks["at rows and runs"] += 1
+                    if time.monotonic() > things + 3:
+                        things = time.monotonic()
+                        async with asyncio.timeout(20):
+                            self._age(await self.strange())
+                        self.looks["at what is left over"] += 1
+                except ProgrammingError as error:
+                    self.found.add(f"the watch itself is wrong: {error.orig}")
             await asyncio.sleep(0.1)
 
     async def _feel_on(self) -> None:
