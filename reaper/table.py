@@ -55,7 +55,7 @@ async def table(settings: Settings, teller: Teller, deeds: Deeds) -> AsyncIterat
         builds = Builds(teller, reaper, settings.builds, deeds)
         orphans = Orphans(db, hub, runtime.reality, reaper, deeds, exclusive=settings.hub.exclusive)
         images = Images(db, runtime.images, settings, deeds)
-        checks: dict[str, Callable[[], Awaitable[object]]] = {"JupyterHub": hub.version}
+        checks: dict[str, Callable[[], Awaitable[object]]] = {"JupyterHub": hub.accepts}
         if runtime.name in _ENGINES:
             checks[_ENGINES[runtime.name]] = runtime.builder.running
         if settings.registry.url:
