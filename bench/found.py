@@ -91,8 +91,9 @@ class _Stream(asyncio.Protocol):
             self._transport.close()
 
 
-async def run(target: Target, clients: int, seconds: float, *, patience: float = 30.0) -> Round:
-    """Load for so many seconds; streams that are under way at the end are waited for, but not counted in the rate.
+async def run(target: Target, clients: int, seconds: float, *, patience: float = 120.0) -> Round:
+    """Load for so many seconds, or until one stream has ended if that takes longer; streams that are under way at the end are waited
+    for, but not counted in the rate. Every client asks once at least.
 
     Raises `TimeoutError` when some of them have not ended `patience` seconds later.
     """
@@ -100,6 +101,7 @@ async def run(target: Target, clients: int, seconds: float, *, patience: float =
     sources, result = itertools.cycle(target.sources), Round(clients)
     begin = loop.time()
     end = begin + seconds
+    result.seconds = seconds
 
     async def one() -> None:
         started = time.perf_counter()
@@ -118,20 +120,21 @@ async def run(target: Target, clients: int, seconds: float, *, patience: float =
             result.failures[_complaint(data)] += 1
             return
         result.ended += 1
-        if loop.time() <= end:
+        if loop.time() <= end or not result.latencies:
             result.latencies.append(took)
+            result.seconds = max(seconds, loop.time() - begin)
         found = _ID.search(data)
         if found:
             result.launches.append(found[1].decode())
 
     async def client() -> None:
+        await one()
         while loop.time() < end:
             await one()
 
     async with asyncio.timeout(seconds + patience), asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
-    result.seconds = seconds
     return result
 
 

@@ -114,7 +114,7 @@ async def _rate(session: aiohttp.ClientSession, url: str, args: argparse.Namespa
 
     async def client() -> None:
         nonlocal count, wrong
-        while time.perf_counter() < end:
+        while not count or time.perf_counter() < end:
             async with session.get(url, allow_redirects=False) as answer:
                 await answer.read()
             count += 1

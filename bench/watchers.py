@@ -83,7 +83,7 @@ async def _measure(args: argparse.Namespace, started: stack.Stack, report: Repor
             during = max(during, memory(api))
             await _until(schedule.made(schedule.lines))
             report.notes.append(f"cores while watching: {meter}")
-            await crowd.wait(time.monotonic() + 60 + args.watchers / 50)
+            await crowd.wait(time.monotonic() + 300 + args.watchers / 50)
         finally:
             crowd.close()
     for complaint, times in crowd.failures.items():

@@ -64,7 +64,7 @@ def told_of(path: Path, *, environment: bool = True) -> list[psutil.Process]:
 def listening(process: psutil.Process) -> set[tuple[str, int]]:
     """The addresses at which it waits for connections."""
     with contextlib.suppress(psutil.Error):
-        return {tuple(one.laddr) for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+        return {(one.laddr.ip, one.laddr.port) for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
     return set()
 
 

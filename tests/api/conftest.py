@@ -5,8 +5,19 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from api import metrics as of_api
+from api.ops import picture
+from api.routes import health
+from services.observe import metrics
 from services.settings import Settings
 from tests.api.front import Front
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers is found to answer, however long that takes here."""
+    for module in (health, picture, of_api, metrics):
+        monkeypatch.setattr(module, "_PATIENCE", 120.0)
 
 
 @pytest.fixture

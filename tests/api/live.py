@@ -22,6 +22,8 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 ADMIN = "the-admin-token-of-the-tests"
+PATIENCE = 120_000  # milliseconds that a browser may take for one step, whatever else the machine does
+playwright.expect.set_options(timeout=PATIENCE)
 REASON = {"code": "build_failed", "message": "pip could not find a package named 'torchh'.", "hint": "Did you mean torch?"}
 
 
@@ -58,8 +60,8 @@ async def chromium():
 async def page(chromium):
     """A page that may not have errors, unless a test expects them."""
     context = await chromium.new_context()
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
-    page.set_default_timeout(15_000)
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text and "Framing" not in said.text else None)

@@ -1,5 +1,6 @@
 """What a screen reader meets, checked with axe-core, and the pages without any script."""
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from services.events import Kind, NewEvent
 from services.states import LaunchState
-from tests.api.live import ADMIN, BROWSER, chromium, live, made, playwright
+from tests.api.live import ADMIN, BROWSER, PATIENCE, chromium, live, made, playwright
 from tests.api.scenes import scenes
 
 __all__ = ["chromium", "live"]  # fixtures
@@ -23,13 +24,15 @@ def axe(pytestconfig: pytest.Config) -> str:
         pytest.skip("no npm here, so no axe-core")
     folder = Path(pytestconfig.cache.mkdir("axe"))
     script = folder / "node_modules/axe-core/axe.min.js"
-    if not script.exists():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(Path(__file__).parent / "axe" / name, folder)
-        done = subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, check=False)
-        if done.returncode or not script.exists():
-            pytest.skip("axe-core cannot be fetched here")
-    return script.read_text()
+    with (folder / "lock").open("w") as lock:  # the folder is that of all processes of all runs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not script.exists():
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(Path(__file__).parent / "axe" / name, folder)
+            done = subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, check=False)
+            if done.returncode or not script.exists():
+                pytest.skip("axe-core cannot be fetched here")
+        return script.read_text()
 
 
 RULES = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })"
@@ -41,6 +44,7 @@ async def test_axe_finds_nothing_in_any_state(live, chromium, axe, scheme):
     paths = await scenes(live)
     ready = paths.pop("ids of ready")
     context = await chromium.new_context(color_scheme=scheme, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
     await context.add_init_script("".join(f"sessionStorage.setItem('opened {launch}', '1');" for launch in ready))
     page = await context.new_page()
     hosts, found = set(), {}
@@ -81,10 +85,12 @@ async def test_axe_finds_nothing_in_any_state(live, chromium, axe, scheme):
 
 async def test_the_launch_page_works_without_a_script(live, chromium):
     context = await chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     await page.goto(live.at("/"))
     await page.get_by_label("Link", exact=True).first.fill("norvig/pytudes")
     await page.get_by_role("button", name="Launch").click()
+    await page.wait_for_url("**/v2/**")
     await page.get_by_role("button", name="Launch").click()
     await page.wait_for_url("**/launches/*")
     launch = await made(live)

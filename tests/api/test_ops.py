@@ -157,12 +157,12 @@ async def test_jobs_are_found_by_what_they_are(front, words, kind, found):
 
 async def test_the_page_tells_of_a_dead_database(settings, proxy):
     door, behind = proxy
-    front = Front(replace(settings, database=behind.database.model_copy(update={"wait": 0.3})))
+    front = Front(replace(settings, database=behind.database))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front.app), base_url="http://127.0.0.1:8000") as http:
         await front.launch()
         await signed_in(http)
         assert "Postgres" in (await http.get("/ops", headers=PAGE)).text
-        door.refusing = True
+        door.refusing, front.process.db._wait = True, 0.3
         door.cut()
         front.inner.state.health._at = -100.0
         text = (await http.get("/ops", headers=PAGE)).text

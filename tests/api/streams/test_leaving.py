@@ -14,29 +14,34 @@ pytestmark = pytest.mark.xdist_group("leaving")
 @pytest.fixture
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with own_settings(tmp_path_factory.mktemp("leaving")) as (settings, directory), Stack(
-        settings, directory, DOCKYARD_LEASES_DRAIN="10", DOCKYARD_FRONT_LEAVE="2",
+        settings, directory, DOCKYARD_LEASES_DRAIN="10", DOCKYARD_LEASES_SECONDS="600", DOCKYARD_FRONT_LEAVE="20",
     ) as found:
         await found.up("api", "worker", "launcher")
         yield found
 
 
 async def test_a_stopped_api_says_so_first_and_lets_its_streams_come_back(stack: Stack) -> None:
-    path = spec("lines-30+slow-6+leaving")
+    script = "lines-30+slow-0+hold-10+leaving"
+    path = spec(script)
+
+    async def readyz(status: int) -> None:
+        async def answers() -> bool:
+            return (await stack.client.get("/readyz")).status_code == status
+
+        await stack.until(answers)
+
     async with stack.stream(path) as stream:
         first = [await stream.until(lambda event: event["message"].startswith("line 3 "))]
         before = asyncio.create_task(_rest(stream))
-        assert (await stack.client.get("/readyz")).status_code == 200
+        await readyz(200)
         stack.processes["api"].send_signal(signal.SIGTERM)
-
-        async def unready() -> bool:
-            return (await stack.client.get("/readyz")).status_code == 503
-
-        await stack.until(unready)
+        await readyz(503)
         assert (await stack.client.get("/livez")).status_code == 200  # it serves while it says so
         told = first + await before  # the stream ends by itself, after a whole event
         last = stream.last
-    assert await asyncio.to_thread(stack.processes["api"].wait, 20) in (0, -signal.SIGTERM)
+    assert await asyncio.to_thread(stack.processes["api"].wait, 120) in (0, -signal.SIGTERM)
     await stack.up("api")
+    stack.release(script)
     async with stack.stream(path, last=last) as stream:
         told += await _rest(stream)
     lines = [event["message"] for event in told if event["message"].startswith("line ")]
