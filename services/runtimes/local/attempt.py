@@ -49,6 +49,7 @@ class Attempt:
         self.job = job
         self.directory = workshop.paths.builds / job.handle
         self.log = self.directory / "log"
+        self.begun = True  # otherwise the first look begins
         self._held: float | None = None  # since when somebody else has had it
         self._troubled: float | None = None  # since when looks have met with trouble of the disk
         self._again = 0.0
@@ -72,6 +73,9 @@ class Attempt:
         if time.monotonic() < self._again:
             return None
         try:
+            if not self.begun:
+                self.begin()
+                self.begun = True
             with alone(self.directory) as ours:
                 found = self._ended_or_looked() if ours else self._refused()
         except (trees.NotMoved, OSError) as error:

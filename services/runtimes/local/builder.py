@@ -13,7 +13,6 @@ from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Ph
 from services.runtimes.local import detached
 from services.runtimes.local.attempt import Attempt, forget, sweep
 from services.runtimes.local.bases import base, finished
-from services.runtimes.local.detached import NotStarted
 from services.runtimes.local.workshop import Workshop
 from services.states import BuildState
 
@@ -28,6 +27,7 @@ class LocalBuilder:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
+        self._unbegun: set[str] = set()
 
     async def prepare(self) -> None:
         """Clean up after killed processes, and make the environment that all others begin as, so that the first build need not.
@@ -51,12 +51,14 @@ class LocalBuilder:
         """Start the attempt, or find it running, ended or waiting for `proceed`. Raises `NotStarted` or `Misconfigured`."""
         try:
             await asyncio.to_thread(Attempt(self._workshop, job).begin)
-        except OSError as error:
-            raise NotStarted(f"The build could not begin: {error.strerror}.") from error
+        except OSError:  # the disk may be full for a moment: whoever follows tries again for a while, and says what is wrong
+            self._unbegun.add(job.handle)
 
     async def follow(self, job: BuildJob, line: int) -> AsyncIterator[BuildItem]:
         """Yield what happens, with the log from source line `line`, until `Exit`."""
         attempt, told = Attempt(self._workshop, job), False
+        attempt.begun = job.handle not in self._unbegun
+        self._unbegun.discard(job.handle)
         log = Log(attempt.log, line)
         yield Phase(BuildState.FETCHING)
         while True:

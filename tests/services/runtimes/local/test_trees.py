@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.runtimes.base import BuildJob, Exit
+from services.runtimes.base import BuildJob, Exit, Phase
 from services.runtimes.local import trees
 from services.runtimes.local.attempt import Attempt
+from services.runtimes.local.builder import LocalBuilder
 from services.runtimes.local.paths import Paths
 from services.runtimes.local.workshop import Workshop
 from services.settings import BuildSettings, HomeSettings, LocalSettings
@@ -79,3 +80,18 @@ def test_trouble_of_the_disk_is_waited_for_and_may_be_over_at_another_attempt(tm
         found = attempt.look()
     assert isinstance(found, Exit)
     assert (found.ok, found.ok or found.retryable) == (ok, True)
+
+
+async def test_a_build_that_cannot_begin_for_a_moment_begins_later(tmp_path: Path) -> None:
+    paths = Paths.of(LocalSettings(), HomeSettings(path=str(tmp_path))).make()
+    builder = LocalBuilder(Workshop(paths, LocalSettings(), BuildSettings()))
+    job = BuildJob(id="0" * 32, attempt=1, image="i", provider="git", repo_url="u", commit="c")
+    in_the_way = paths.builds / job.handle
+    in_the_way.write_text("")
+    await builder.start(job)
+    following = builder.follow(job, 1)
+    assert isinstance(await anext(following), Phase)
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    (in_the_way / "exit.json").write_text('{"ok": true}')
+    assert await anext(following) == Exit(ok=True)
