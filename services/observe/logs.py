@@ -25,6 +25,14 @@ def _masked(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return event
 
 
+def _calm(record: logging.LogRecord) -> bool:
+    """Let Celery warn and no more, in one line: it is a doorbell here, and what it takes for critical costs a second."""
+    if record.name.partition(".")[0] in ("celery", "kombu"):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args, record.exc_info = record.getMessage().partition("\n")[0], None, None
+    return True
+
+
 def configure(settings: LogSettings, process: str) -> None:
     """Set up logging of this process on standard error; call it once, first."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -45,6 +53,7 @@ def configure(settings: LogSettings, process: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer))
+    handler.addFilter(_calm)
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     bind_contextvars(process=process)
 
