@@ -50,6 +50,7 @@ class Attempt:
         self.directory = workshop.paths.builds / job.handle
         self.log = self.directory / "log"
         self.begun = True  # otherwise the first look begins
+        self.answer: bool | None = None  # to the plan, where it could not be written yet
         self._held: float | None = None  # since when somebody else has had it
         self._troubled: float | None = None  # since when looks have met with trouble of the disk
         self._again = 0.0
@@ -62,7 +63,7 @@ class Attempt:
             self.directory.mkdir(mode=mode, exist_ok=True)
             self._write("job.json", {**asdict(self.job), "at": time.time(), "uid": self.workshop.paths.take_uid(self.job.handle)})
         with alone(self.directory) as ours:
-            if ours:  # otherwise whoever has it does so, or the first look
+            if ours:  # otherwise whoever has it does so
                 self.workshop.run(self.directory, self._fetch(), self.log)
 
     def look(self) -> Plan | Exit | None:
@@ -137,6 +138,8 @@ class Attempt:
             if plan is None:
                 raise FileNotFoundError(errno.ENOENT, "the attempt was removed meanwhile")
         recipe = Recipe.load(plan["recipe"])
+        if self.answer is not None:
+            self.proceed(exists=self.answer)
         answer = self._read("go.json")
         if answer is None:
             return Plan(plan["key"], plan["why"])
@@ -279,12 +282,10 @@ def sweep(workshop: Workshop) -> None:
     workshop.images.tidy()
     remove_left_groups()
     for directory in workshop.paths.builds.iterdir():
-        try:
+        with suppress(FileNotFoundError):  # another worker is at it
             age = time.time() - directory.stat().st_mtime
-        except FileNotFoundError:  # another worker is at it
-            continue
-        if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):
-            forget(workshop, directory.name)
+            if age > 2 * workshop.builds.timeout + 86400 and not detached.runs(directory, 0):
+                forget(workshop, directory.name)
 
 
 def forget(workshop: Workshop, handle: str, patience: float = _LAST) -> None:

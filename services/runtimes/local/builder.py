@@ -28,6 +28,7 @@ class LocalBuilder:
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
         self._unbegun: set[str] = set()
+        self._answers: dict[str, bool] = {}
 
     async def prepare(self) -> None:
         """Clean up after killed processes, and make the environment that all others begin as, so that the first build need not.
@@ -62,6 +63,7 @@ class LocalBuilder:
         log = Log(attempt.log, line)
         yield Phase(BuildState.FETCHING)
         while True:
+            attempt.answer = self._answers.pop(job.handle, attempt.answer)
             found = await asyncio.to_thread(attempt.look)
             # Read after looking: what the runs wrote before they ended comes before what follows from it.
             while items := await asyncio.to_thread(log.read, end=isinstance(found, Exit)):
@@ -78,7 +80,10 @@ class LocalBuilder:
 
     async def proceed(self, job: BuildJob, environment_exists: bool) -> None:
         """Go on after the plan, making the environment unless it exists."""
-        await asyncio.to_thread(Attempt(self._workshop, job).proceed, exists=environment_exists)
+        try:
+            await asyncio.to_thread(Attempt(self._workshop, job).proceed, exists=environment_exists)
+        except OSError:  # as in `start`
+            self._answers[job.handle] = environment_exists
 
     async def stop(self, job: BuildJob) -> None:
         """End the attempt; returns when nothing of it runs any more."""

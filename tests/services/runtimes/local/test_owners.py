@@ -11,13 +11,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from services.runtimes.base import BuildJob
+from services.runtimes.base import BuildJob, Exit
 from services.runtimes.local.alone import alone, held
 from services.runtimes.local.attempt import forget
 from services.runtimes.local.bases import bare
+from services.runtimes.local.builder import LocalBuilder
 from services.runtimes.local.trees import remove, settle
 from tests.services.runtimes.local.owner import Strict, end, workshop
 
@@ -171,6 +173,18 @@ def test_an_owner_that_never_lets_go_is_left_behind_and_hurts_nobody_when_it_awa
         owners.check(again, post_build)
         change += 1
     assert word == "ok"
+
+
+async def test_an_answer_that_could_not_be_written_is_written_later(owners: Owners) -> None:
+    job = owners.attempt("")
+    directory, builder = owners.workshop.paths.builds / job.handle, LocalBuilder(owners.workshop)
+    (directory / "go.json").unlink()
+    away = directory.rename(directory.with_name("away"))
+    await builder.proceed(job, environment_exists=False)
+    away.rename(directory)
+    *_, end_ = [item async for item in builder.follow(job, 1)]
+    assert end_ == Exit(ok=True, facts={"environment": ANY, "reused": "no"})
+    assert json.loads((directory / "go.json").read_text()) == {"exists": False}
 
 
 def test_what_is_held_stays_so_until_its_programs_have_ended(tmp_path: Path) -> None:
