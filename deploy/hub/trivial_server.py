@@ -1,4 +1,4 @@
-"""The smallest server that the hub takes for a Jupyter server: run as `python -I -S trivial_server.py SOCKET BASE_URL DELAY`.
+"""The smallest server that the hub takes for a Jupyter server: run as `python -I -S trivial_server.py SOCKET BASE_URL DELAY FILE`.
 
 Answers one request per connection: 200 for {base}api and, with the token of the environment variable JUPYTER_TOKEN,
 {base}api/status; 403 without it. Written on bare sockets because a load test starts thousands of them, and on the module
@@ -31,6 +31,8 @@ def main() -> None:
     with open(path.removesuffix("sock") + "pid", "w") as file:
         file.write(str(os.getpid()))
     time.sleep(float(sys.argv[3]))
+    while sys.argv[4] and not os.path.exists(sys.argv[4]):
+        time.sleep(0.01)
     listener = _socket.socket(_socket.AF_UNIX)
     listener.bind(path)
     os.chmod(path, 0o666)  # noqa: S103 - the proxy may have another account; the token tells who may come

@@ -8,6 +8,8 @@ hub and is found again. What goes wrong is asked for in the launch's own options
     again     "yes": another attempt could help
     vanished  "yes": because the image is gone
     slow      seconds that the started process takes to answer
+    held      a path: the process is not started before there is a file
+    mute      a path: nor does the started process answer before there is one
     steps     how many progress messages are sent
 """
 
@@ -52,6 +54,9 @@ class TrivialSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub
     async def start(self) -> str:
         """Start the process; the hub waits until it answers."""
         await asyncio.sleep(float(self.user_options.get("delay", 0)))
+        held = option(self.user_options, "held")
+        while held and not Path(held).exists():  # noqa: ASYNC110, ASYNC240  # another process
+            await asyncio.sleep(0.01)
         if sentence := option(self.user_options, "fail"):
             verdict = VANISHED if option(self.user_options, "vanished") else BROKEN
             raise StartFailed(sentence, UNLUCKY if option(self.user_options, "again") else verdict)
@@ -60,7 +65,7 @@ class TrivialSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub
         # Not asyncio's subprocess, which kills the process when its transport is forgotten.
         self.pid = os.posix_spawn(  # noqa: ASYNC221  # returns at once
             sys.executable, [sys.executable, "-I", "-S", program, str(self.socket), self.server.base_url,
-             str(float(self.user_options.get("slow", 0)))],
+             str(float(self.user_options.get("slow", 0))), option(self.user_options, "mute")],
             {"JUPYTER_TOKEN": option(self.user_options, "token")}, setsid=True,
         )
         self.ticks = born(self.pid)

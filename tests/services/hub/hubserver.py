@@ -24,7 +24,7 @@ class HubServer:
         self.directory = directory
         socket = quote(str(directory / "hub.sock"), safe="")
         self.settings = HubSettings.model_validate({
-            "url": f"http+unix://{socket}/hub/api/", "public_url": "http://hub.test/", "token": "token-of-the-tests",
+            "url": f"http+unix://{socket}/hub/api/", "public_url": "http://hub.test/", "token": "token-of-the-tests", "restart": 300,
         })
         self.process: asyncio.subprocess.Process | None = None
         (directory / "hub").mkdir(exist_ok=True)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,17 @@ def new_name() -> str:
     return f"s-{secrets.token_hex(8)}"
 
 
+def gate(server: HubServer) -> Path:
+    """What a server waits for with the options `held` or `mute`; it is opened with `touch`."""
+    return server.directory / f"gate-{secrets.token_hex(8)}"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(120):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 class Listener:
     """What a launcher does with the messages of a spawn."""
 
@@ -43,7 +56,7 @@ class Listener:
         if not self.owner:
             raise LeaseLost("Somebody else owns this launch now.")
 
-    async def spawn(self, hub: Hub, name: str, user_options: UserOptions, seconds: float = 60.0) -> str:
+    async def spawn(self, hub: Hub, name: str, user_options: UserOptions, seconds: float = 300.0) -> str:
         return await spawn(hub, name, user_options, seconds=seconds, say=self.say, own=self.own)
 
 
@@ -52,9 +65,13 @@ def pid(server: HubServer, name: str) -> str:
     return (server.directory / "hub" / f"{name}.pid").read_text()
 
 
-async def test_server_starts_and_is_removed(hub: Hub) -> None:
-    name, listener = new_name(), Listener()
-    url = await listener.spawn(hub, name, options(steps=3))
+async def test_server_starts_and_is_removed(hub: Hub, shared_server: HubServer) -> None:
+    name, listener, heard = new_name(), Listener(), gate(shared_server)
+    async with asyncio.TaskGroup() as tasks:  # a server that runs has no more to tell
+        task = tasks.create_task(listener.spawn(hub, name, options(steps=3, held=str(heard))))
+        await until(lambda: len(listener.said) == 4)
+        heard.touch()
+    url = task.result()
     assert url == f"http://hub.test/user/{name}/"
     assert listener.said == ["Server requested", "Step 1.", "Step 2.", "Step 3."]
     user = await hub.user(name)
@@ -79,22 +96,26 @@ async def test_running_and_starting_servers_are_adopted(hub: Hub, shared_server:
     assert pid(shared_server, name) == first
     await hub.remove(name)
 
-    name, killed, adopting = new_name(), Listener(), Listener()
-    task = asyncio.create_task(killed.spawn(hub, name, options(delay=1)))
-    await killed.heard.wait()
+    name, killed, adopting, heard = new_name(), Listener(), Listener(), gate(shared_server)
+    task = asyncio.create_task(killed.spawn(hub, name, options(held=str(heard))))
+    await until(killed.heard.is_set)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert await hub.start_server(name, options()) is Started.PENDING
-    assert await adopting.spawn(hub, name, options()) == hub.address(name)
-    assert adopting.said
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(adopting.spawn(hub, name, options()))
+        await until(adopting.heard.is_set)
+        heard.touch()
+    assert task.result() == hub.address(name)
     await hub.remove(name)
 
 
-async def test_lost_lease_leaves_the_server_to_the_new_owner(hub: Hub) -> None:
-    name = new_name()
+async def test_lost_lease_leaves_the_server_to_the_new_owner(hub: Hub, shared_server: HubServer) -> None:
+    name, lost = new_name(), gate(shared_server)
     with pytest.raises(LeaseLost):
-        await Listener(stop_after=1).spawn(hub, name, options(delay=0.5))
+        await Listener(stop_after=1).spawn(hub, name, options(held=str(lost)))
+    lost.touch()
     assert await Listener().spawn(hub, name, options()) == hub.address(name)
     await hub.remove(name)
     with pytest.raises(LeaseLost):
@@ -118,19 +139,24 @@ async def test_failure_is_told_in_words_and_cleaned_up(hub: Hub, delay: float) -
         await Listener().spawn(hub, name, options(fail="The image is gone.", vanished="yes", delay=delay))
 
 
-async def test_deadline_ends_the_attempt(hub: Hub) -> None:
+async def test_deadline_ends_the_attempt(hub: Hub, shared_server: HubServer) -> None:
     name = new_name()
+    with pytest.raises(LeaseLost):
+        await Listener(stop_after=1).spawn(hub, name, options(held=str(gate(shared_server))))
     with pytest.raises(LaunchFailed, match=r"within 1 seconds") as caught:
-        await Listener().spawn(hub, name, options(delay=30), seconds=1)
+        await Listener().spawn(hub, name, options(), seconds=1)
     assert caught.value.retryable
     assert await hub.user(name) is None
 
 
-async def test_full_hub_says_when_to_come_back(hub: Hub) -> None:
-    names = [new_name() for _ in range(15)]
-    results = await asyncio.gather(
-        *(Listener().spawn(hub, name, options(delay=3)) for name in names), return_exceptions=True
-    )
+async def test_full_hub_says_when_to_come_back(hub: Hub, shared_server: HubServer) -> None:
+    names, full = [new_name() for _ in range(15)], gate(shared_server)
+    tasks = [asyncio.create_task(Listener().spawn(hub, name, options(held=str(full)))) for name in names]
+    try:
+        await until(lambda: sum(task.done() for task in tasks) == 5)
+    finally:
+        full.touch()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
     refused = [result for result in results if isinstance(result, Overloaded)]
     assert len(refused) == 5  # the limit of these tests is 10
     assert all(error.retry_after >= 1 and error.retryable for error in refused)
@@ -168,14 +194,16 @@ async def test_hub_killed_in_mid_spawn_costs_no_attempt(own_server: HubServer) -
         await Listener().spawn(hub, steady, options())
         first = pid(own_server, steady)
         listener = Listener()
-        task = asyncio.create_task(listener.spawn(hub, mid, options(slow=2)))
-        await listener.heard.wait()
+        restarted = gate(own_server)
+        task = asyncio.create_task(listener.spawn(hub, mid, options(mute=str(restarted))))
+        await until(listener.heard.is_set)
         while not (user := await hub.user(mid)) or not (own_server.directory / "hub" / f"{mid}.pid").exists():
             await asyncio.sleep(0.02)
         assert user.server is not None
         assert user.server.pending == "spawn"
         await own_server.kill()
         await own_server.start()
+        restarted.touch()
         assert await task == hub.address(mid)
         assert listener.said.count("Server requested") == 1
         assert pid(own_server, steady) == first
@@ -185,8 +213,8 @@ async def test_hub_killed_in_mid_spawn_costs_no_attempt(own_server: HubServer) -
 async def test_a_hub_that_forgets_a_server_over_its_restart_has_failed_no_attempt(own_server: HubServer) -> None:
     async with Hub(own_server.settings) as hub:
         name, listener = new_name(), Listener()
-        task = asyncio.create_task(listener.spawn(hub, name, options(delay=20)))
-        await listener.heard.wait()
+        task = asyncio.create_task(listener.spawn(hub, name, options(held=str(gate(own_server)))))
+        await until(listener.heard.is_set)
         await own_server.kill()
         await own_server.start()
         with pytest.raises(Unreachable, match="forgotten"):

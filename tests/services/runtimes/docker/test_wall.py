@@ -101,7 +101,7 @@ async def test_the_machine_is_out_of_reach_unless_it_is_allowed(engine: Engine) 
             await wall.let_go()
     assert own not in lab.docker("network", "ls", "--format", "{{.Name}}")
     assert lab.walls(lab.IMAGE, own) == []
-    assert "dockyard-wall-" not in lab.docker("ps", "-a", "--format", "{{.Names}}")
+    assert lab.docker("ps", "-aq", "--filter", f"label=dockyard.installation={closed.docker.installation}") == ""
 
 
 @pytest.mark.docker

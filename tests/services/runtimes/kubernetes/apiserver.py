@@ -43,6 +43,7 @@ class ApiServer:
         self.version = 1000
         self.forgotten = 0  # versions up to this one are too old to watch from
         self.page = 500  # objects of one answer, whatever is asked for
+        self.born: dict[str, Any] = {}  # more of the status that a pod has from its beginning
         self.silent = False  # watches send nothing although things happen
         self.url = ""
         self._events: list[tuple[int, dict[str, Any]]] = []
@@ -174,7 +175,7 @@ class ApiServer:
         if name in self.pods:
             return _status(409, f'pods "{name}" already exists')
         pod["metadata"]["uid"] = f"uid-{self.version}"
-        pod["status"] = {"phase": "Pending"}
+        pod["status"] = {"phase": "Pending", **self.born}
         self.pods[name] = pod
         await self._happened("ADDED", pod)
         return web.json_response(pod, status=201)

@@ -198,11 +198,8 @@ WAITS = {
 @pytest.mark.parametrize("case", WAITS)
 async def test_what_a_pod_waits_for_is_told_at_once_and_bounded(server: ApiServer, builders: Builders, case: str) -> None:
     """The sentence comes with the first sight, and ends the build when it lasts."""
-    status, words = WAITS[case]
-    task = asyncio.create_task(followed(builders(schedule="0.2", pull="0.2")))
-    await server.made(JOB.handle)
-    await server.set(JOB.handle, **status)
-    items = await task
+    server.born, words = WAITS[case]
+    items = await followed(builders(schedule="0.2", pull="0.2"))
     end = items[-1]
     assert isinstance(end, Exit)
     assert not end.ok
