@@ -109,11 +109,11 @@ class Attempt:
 
     def _refused(self) -> Exit | None:
         """Wait for whoever has the attempt, or leave it to them: another attempt has another directory."""
-        now = time.monotonic()
-        if self._held is None:
-            self._held = now
-        if now - self._held < self.patience:
+        self._held = self._held or time.monotonic()
+        if time.monotonic() - self._held < self.patience:
             return None
+        detached.stop_all(detached.runs(self.directory, 0))
+        trees.discard(self.directory)
         return Exit(ok=False, reason=f"Another process has not let go of this build for {self.patience:.0f} seconds.", retryable=True)
 
     def proceed(self, *, exists: bool) -> None:
