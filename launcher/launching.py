@@ -81,6 +81,10 @@ class Launching:
         else:
             await self._stop(lease)
 
+    async def give_up(self, lease: Lease) -> None:
+        """End a launch that has waited too long for a hub that is away; the hub is not asked."""
+        await self._wait(lease, Unreachable(self._hub.throttle.breaker.state().reason or "JupyterHub does not answer."), 1.0)
+
     # -- starting --------------------------------------------------------------------------------------------
 
     async def _launch(self, lease: Lease) -> None:

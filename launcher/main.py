@@ -48,7 +48,7 @@ _PLACES = """
    OR (p.state = 'launching' AND p.lease_owner IS NOT NULL AND p.lease_until >= now())))
 """
 _STOPS = 32  # servers that one launcher stops at a time
-_LATE = 8  # launches at a time that have waited too long for a hub that is away
+_LATE = 64  # launches at a time that have waited too long for a hub that is away
 
 
 def work(servers_total: int) -> Work:
@@ -58,7 +58,9 @@ def work(servers_total: int) -> Work:
 
 def late(patience: float) -> Work:
     """What has waited longer than it may. While the hub is away nobody claims what is to be started, and this would never end."""
-    return replace(LAUNCH, share=None, where=f"{LAUNCH.where} AND c.state_at < now() - {patience:.1f} * interval '1 second'")
+    return replace(
+        LAUNCH, share=None,
+        where=f"c.state = 'launching' AND c.target = 'ready' AND c.state_at < now() - {patience:.1f} * interval '1 second'")
 
 
 async def run(settings: Settings) -> None:
@@ -80,7 +82,7 @@ async def run(settings: Settings) -> None:
                 capacity=lambda: _STOPS if hub.throttle.breaker.state().state in ("closed", "paused") else 0, settings=settings.leases),
             ClaimLoop(
                 "late", Claims(process.db, late(settings.hub.patience), process.owner, settings.leases.seconds), listener.ear(),
-                launching.work, capacity=lambda: 0 if hub.throttle.room() else _LATE, settings=settings.leases),
+                launching.give_up, capacity=lambda: 0 if hub.throttle.room() else _LATE, settings=settings.leases),
         ]
         watching = asyncio.create_task(hub.watch())
 

@@ -43,7 +43,7 @@ async def test_what_has_waited_too_long_ends_although_the_hub_stays_away(setting
         async with asyncio.timeout(60):
             while await found.states() != {("failed", 1): 4}:
                 for claimed in await claims.claim(4):
-                    await found.launching.work(Lease(claimed))
+                    await found.launching.give_up(Lease(claimed))
                 await asyncio.sleep(0.05)
         row = (await found.db.rows(sa.text("SELECT reason FROM launch LIMIT 1")))[0]
         assert "was given up" in row.reason["message"]
