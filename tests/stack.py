@@ -73,7 +73,7 @@ class Stack:
             "DOCKYARD_HUB_URL": f"http://127.0.0.1:{self.hub_port}/hub/api/",
             "DOCKYARD_HUB_PUBLIC_URL": f"http://localhost:{self.hub_port}/",
             "DOCKYARD_HUB_TOKEN": "hub-token", "DOCKYARD_HUB_RETRY_DELAY": "0.2",
-            "DOCKYARD_FRONT_PORT": str(self.port), "DOCKYARD_FRONT_HOLD": "0",
+            "DOCKYARD_FRONT_PORT": str(self.port), "DOCKYARD_FRONT_HOLD": "0", "DOCKYARD_PROVIDERS_TIMEOUT": "120",
             "DOCKYARD_LEASES_SECONDS": "3", "DOCKYARD_LEASES_DRAIN": "1", "DOCKYARD_BUILDS_GRACE": "3",
             "DOCKYARD_REAPER_EVERY": "1", "DOCKYARD_REAPER_ORPHAN_AGE": "1",
             **more,

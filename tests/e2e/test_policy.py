@@ -75,7 +75,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
             except httpx.TransportError:
                 return False
 
-        await found.until(answer, 60)
+        await found.until(answer)
         yield found
         for door in found.doors:
             await door.aclose()
@@ -129,6 +129,7 @@ async def test_a_repository_has_one_quota_whichever_way_leads_to_it(house: House
     while (refused := refusals([await house.ask(1, "198.51.100.1", links[0])])) == []:
         made = await house.query("SELECT count(*) AS n FROM launch WHERE repository = 'github.com/org/small'")
         assert made[0].n <= 10, "the second door did not hear of the rule"
+        await asyncio.sleep(1 if made[0].n > 3 else 0)  # it looks by itself every five seconds
     assert refused[0]["limit"] == "servers_per_repository"
     assert "Too many users running github.com/org/small! Try again soon." in refused[0]["detail"]
     assert len(refusals([await house.ask(n % 2, f"198.51.{n}.1", links[n % 2]) for n in range(6)])) == 6
@@ -156,7 +157,7 @@ async def test_bans_reach_every_door_and_what_waits(house: House) -> None:
     async def ended() -> Any:
         return await house.query("SELECT reason FROM launch WHERE id = :id AND state = 'failed'", id=waiting)
 
-    (row,) = await house.until(ended, 60)
+    (row,) = await house.until(ended)
     assert (row.reason["code"], row.reason["message"]) == ("refused", "It mines coins.")
     await house.kill("worker")
     for rule in (spec_rule, net_rule):

@@ -69,7 +69,7 @@ async def make(forge: Stub, git: GitServer) -> AsyncIterator[Make]:
         group = ProviderSettings.model_validate(
             {
                 "enabled": [prefix], "github_api": forge.url, "gitlab_api": f"{forge.url}/api/v4",
-                "github_host": git.address, "gist_host": git.address, "gitlab_host": git.address, "timeout": 30,
+                "github_host": git.address, "gist_host": git.address, "gitlab_host": git.address, "timeout": 120,
                 "doi_url": forge.url, "figshare_api": f"{forge.url}/v2", "hydroshare_url": forge.url, "swh_url": forge.url,
                 "osf_url": forge.url, "osf_api": f"{forge.url}/v2", "bitbucket_host": git.address, "codeberg_host": git.address,
                 "gitea_host": git.address,

@@ -188,7 +188,7 @@ async def test_what_servers_do(
     make: Make, git: GitServer, fault: Fault, error: type[DockyardError], words: str
 ) -> None:
     git.faults["o/r"] = fault
-    provider = make("git", private=True, timeout=1 if fault.hang else 30)
+    provider = make("git", private=True, timeout=1 if fault.hang else 120)
     with pytest.raises(error, match=words) as caught:
         await provider.resolve(provider.parse(f"{quoted(git.url('o/r'))}/HEAD"))
     assert type(caught.value) is error
@@ -233,7 +233,7 @@ async def test_names_are_looked_up_before_they_are_asked(git: GitServer) -> None
     async def inside(_host: str, _port: int) -> list[Address]:
         return [ip_address("127.0.0.1")]
 
-    remote = GitRemote(Rule(Purpose.FETCH, resolver=inside), timeout=5)
+    remote = GitRemote(Rule(Purpose.FETCH, resolver=inside), timeout=120)
     with pytest.raises(ForbiddenAddress, match=r"^public\.example leads to 127\.0\.0\.1, which is this machine itself"):
         await remote.tip(git_url(f"http://public.example:{git.port}/o/r"), "HEAD")
     assert git.requests == []

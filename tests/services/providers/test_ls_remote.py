@@ -1,7 +1,6 @@
 """`git ls-remote` in its cage: what it is given, what it is kept from, what its complaints mean."""
 
 import asyncio
-import contextlib
 import ipaddress
 import os
 import shutil
@@ -19,6 +18,7 @@ from services.providers.git_remote import GitRemote, Tip, candidates, chosen
 from services.providers.grammar import git_url
 from services.providers.ls_remote import Moved, Refs, _environment, complaint, ls_remote, parsed
 from tests.gitserver import Fault, GitServer, Repo
+from tests.processes import below, words
 from tests.services.providers.stub import Page, serving
 
 URL = git_url("https://example.org/r")
@@ -107,7 +107,7 @@ async def pinned() -> AsyncIterator[GitRemote]:
     async def resolver(_host: str, _port: int) -> list[Address]:
         return [LOOPBACK]
 
-    remote = GitRemote(Rule(Purpose.FETCH, private=True, resolver=resolver), timeout=10)
+    remote = GitRemote(Rule(Purpose.FETCH, private=True, resolver=resolver), timeout=120)
     yield remote
     await remote.aclose()
 
@@ -144,7 +144,7 @@ async def test_a_second_answer_of_the_name_server_is_not_asked_for(git: GitServe
     async def rebinding(_host: str, _port: int) -> list[Address]:
         return [ipaddress.ip_address(next(answers))]
 
-    remote = GitRemote(Rule(Purpose.FETCH, private=True, resolver=rebinding), timeout=10)
+    remote = GitRemote(Rule(Purpose.FETCH, private=True, resolver=rebinding), timeout=120)
     with pytest.raises(Unreachable):
         await remote.tip(git_url(f"http://rebind.example:{git.port}/o/r"), "HEAD")
     assert git.requests == []
@@ -155,17 +155,12 @@ async def test_git_and_ssh_try_every_address(git: GitServer, unused_tcp_port: in
     addresses = [ipaddress.ip_address(f"127.0.0.{n}") for n in (1, 2, 3)]
     for protocol in ("git", "ssh"):
         with pytest.raises(Unreachable):
-            await ls_remote(git_url(f"{protocol}://x.example:{unused_tcp_port}/r"), ["HEAD"], addresses, 10)
+            await ls_remote(git_url(f"{protocol}://x.example:{unused_tcp_port}/r"), ["HEAD"], addresses, 120)
 
 
 def running() -> list[psutil.Process]:
     """The ls-remote processes that this process has started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "ls-remote" in process.cmdline():
-                found.append(process)
-    return found
+    return [process for process in below(os.getpid()) if "ls-remote" in words(process)]
 
 
 async def test_a_silent_server_leaves_nothing(git: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +187,7 @@ async def test_closing_ends_what_runs(git: GitServer) -> None:
 
 async def test_everybody_who_waits_shares_one_conversation(git: GitServer, repo: Repo) -> None:
     git.faults["o/r"] = Fault(delay=0.2, times=1)
-    remote = GitRemote(Rule(Purpose.FETCH, private=True), timeout=10)
+    remote = GitRemote(Rule(Purpose.FETCH, private=True), timeout=120)
     url = git_url(git.url("o/r"))
     tips = await asyncio.gather(*(remote.tip(url, "HEAD") for _ in range(30)))
     assert {tip.commit for tip in tips} == {repo.id("HEAD")}
@@ -206,8 +201,8 @@ async def test_a_flood_of_refs_ends() -> None:
         stub.pages["/r/info/refs"] = Page(200, {"Content-Type": "text/plain"}, lines)
         url = git_url(f"{stub.url}/r")
         with pytest.raises(Unreachable, match="more branches and tags than can be read"):
-            await ls_remote(url, [], [LOOPBACK], 30)
-        found = await ls_remote(url, ["refs/heads/branch-with-a-long-name-59999"], [LOOPBACK], 30)
+            await ls_remote(url, [], [LOOPBACK], 120)
+        found = await ls_remote(url, ["refs/heads/branch-with-a-long-name-59999"], [LOOPBACK], 120)
         assert found.ids == {"refs/heads/branch-with-a-long-name-59999": f"{59999:040x}"}
 
 

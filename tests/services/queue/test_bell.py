@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from services.queue import BUILDS, Bell, Consumer, Ear, Listener, Redis, make_app, sender
+from services.queue import bell as of_bell
 from services.queue.app import TASKS, broker_url
 from services.settings import RedisSettings, Settings
 
@@ -28,10 +30,17 @@ class Sent:
         self.queues.append(queue)
 
 
-async def test_a_sleeper_gets_a_message_and_who_is_awake_a_hint(redis: Redis) -> None:
+async def test_a_sleeper_gets_a_message_and_who_is_awake_a_hint(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = Sent()
     bell = Bell(redis, sent)
     listener = Listener(redis, BUILDS)
+
+    def stay_awake() -> None:  # for the whole test
+        listener._silent_at = time.monotonic() + 600
+        listener._wakened.set()
+
+    monkeypatch.setattr(of_bell, "_SIGN", 600)
+    monkeypatch.setattr(listener, "stay_awake", stay_awake)
     ear = listener.ear()
     listening = asyncio.create_task(listener.run())
     bell.ring(BUILDS)

@@ -1,6 +1,7 @@
 """A registry that is away, slow, or answers anything but what was asked: unknown, never absent; and it is not stormed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -81,14 +82,16 @@ async def test_a_404_of_something_else_at_its_address_is_not_absence() -> None:
 
 async def test_one_that_is_away_is_asked_once_in_a_while_and_found_again() -> None:
     async with door() as found, Registry(RegistrySettings(url=found.url)) as client:
-        found.status = 503
+        found.status, now = 503, time.monotonic()
+        breaker = client._connection._breaker
+        breaker._now = lambda: now  # all of them in one moment
         for _ in range(50):
             with pytest.raises(Unreachable):
                 await client.digest(IMAGE)
         assert found.asked <= 7
         with pytest.raises(Unreachable, match="It is asked again in"):
             await client.digest(IMAGE)
-        found.status = 200
+        found.status, breaker._now = 200, time.monotonic
         async with asyncio.timeout(60):
             while True:
                 try:
