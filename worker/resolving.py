@@ -139,7 +139,7 @@ class Resolving:
             if await known(self._teller, image):
                 return Presence.YES
             if loop.time() > deadline:
-                raise Unreachable("The image registry does not answer, so nothing was built. Try again in a minute.")
+                raise Unreachable("The image registry does not answer, so nothing was built.")
             await asyncio.sleep(1)
         return presence
 

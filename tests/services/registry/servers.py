@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from bench.ports import free_port
 from services.registry import Reference, Registry
+from tests import processes
 
 HTPASSWD = "somebody:$2b$04$j3WDHrjTMfDxKpJcBU/E1eWwgWhygs/v2IrJzdd3yeEkZsLNxhlxy\n"  # "right"
 PROGRAM = shutil.which("docker-registry")
@@ -49,6 +50,7 @@ class RegistryServer:
         assert PROGRAM
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([PROGRAM, "serve", str(self._config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        processes.minded.add(self._process.pid)  # `registry` ends it
         deadline = time.monotonic() + 60
         while True:
             try:
