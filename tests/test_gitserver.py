@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.gitserver import Executable, Fault, GitDaemon, GitServer, Repo, Submodule, Symlink, git
+from tests.processes import kill
 
 
 @pytest.fixture
@@ -48,8 +49,13 @@ async def test_the_old_protocol_and_faults(repo: Repo, tmp_path: Path) -> None:
         hanging = await asyncio.create_subprocess_exec(
             "git", "ls-remote", url, stderr=asyncio.subprocess.DEVNULL
         )
-        while len(server.hits("group/name.git")) < 6:
-            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(120):
+                while len(server.hits("group/name.git")) < 6:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            kill(hanging.pid)
+            raise
     assert await hanging.wait()
 
 

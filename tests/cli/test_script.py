@@ -117,11 +117,13 @@ async def test_an_interrupted_installation_is_made_anew(checkout: Checkout, tmp_
     (slow / "uv").write_text(f"#!/bin/sh\nmkdir -p {checkout.directory}/.venv/rubbish\necho > {slow}/begun\nexec sleep 300\n")
     (slow / "uv").chmod(0o755)
     process = await checkout.start("status", PATH=f"{slow}:{checkout.environ['PATH']}")
-    async with asyncio.timeout(60):
-        while not (slow / "begun").exists():
-            await asyncio.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    await process.communicate()
+    try:
+        async with asyncio.timeout(120):
+            while not (slow / "begun").exists():
+                await asyncio.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
     status, out, err = await checkout.run("status")
     assert (status, out) == (0, "1.0 status\n"), err
     assert not (checkout.directory / ".venv/rubbish").exists()

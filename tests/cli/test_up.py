@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from bench.ports import free_ports
-from tests.processes import listening, told_of, words
+from tests.processes import kill, listening, told_of, words
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 class Up:
@@ -30,7 +30,7 @@ class Up:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKYARD_", "PYTEST_"))}
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "cli", "up", "--home", str(self.home), "--port", str(self.port), "--runtime", self.runtime, cwd="/",
-            env=environ | {"PYTHONPATH": str(ROOT)} | self.environ, start_new_session=True,
+            env=environ | {"PYTHONPATH": str(ROOT), "DOCKYARD_PROVIDERS_TIMEOUT": "120"} | self.environ, start_new_session=True,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
 
@@ -75,10 +75,16 @@ def home() -> Iterator[Path]:
 async def up(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Up]:
     made = Up(home, free_ports(), getattr(request, "param", "fake"))
     await made.start()
-    yield made
-    if made.process.returncode is None:
-        made.process.send_signal(signal.SIGTERM)
-        await made.end()
+    try:
+        yield made
+    finally:
+        if made.process.returncode is None:
+            made.process.send_signal(signal.SIGTERM)
+        try:
+            await made.end()
+        except TimeoutError:
+            kill(made.process.pid)
+            raise
     await made.nothing_is_left()
 
 
@@ -87,7 +93,7 @@ async def up(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[Up]:
 async def test_the_life_of_an_up(up: Up) -> None:
     await up.hear("Dockyard is up")
     address = f"http://127.0.0.1:{up.port}/"
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert (await client.get(f"{address}health")).status_code == 200
         ops = await up.hear("operations:")
         assert f"{address}ops#token=" in ops

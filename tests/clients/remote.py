@@ -32,6 +32,7 @@ from bench import stack
 from tests.gitrepo import git
 from tests.gitserver import GitServer
 from tests.listening import Listening
+from tests.processes import below, words
 
 OWNER = "binderhub-ci-repos"
 
@@ -86,9 +87,9 @@ def _run(args: argparse.Namespace, more: list[str], settings: dict[str, str]) ->
         try:
             return subprocess.run(command, cwd=args.checkout, env={**os.environ, "BINDER_URL": started.url}, check=False).returncode
         finally:
-            for process in psutil.Process(started.tree.up).children(recursive=True):
+            for process in below(started.tree.up):
                 with suppress(psutil.Error):
-                    if any("trivial_server" in word for word in process.cmdline()):
+                    if any("trivial_server" in word for word in words(process)):
                         process.kill()  # it would outlive its hub
 
 

@@ -165,7 +165,7 @@ async def test_what_is_cancelled_is_never_begun_and_needs_no_place(db: Database,
 
 
 async def test_what_is_wanted_again_within_the_grace_is_built(db: Database, building: Building) -> None:
-    await insert(db, "one", "slow-0", "target = 'cancelled', cancel_at = now() + interval '0.3 seconds'")
+    await insert(db, "one", "slow-0", "target = 'cancelled', cancel_at = now() + interval '1 hour'")
     lease = Lease((await Claims(db, END, "me", 60).claim(1))[0])
     await db.rows(sa.text("UPDATE build SET target = 'built', cancel_at = NULL"))
     await building.work(lease)

@@ -13,6 +13,7 @@ import pytest
 
 from cli.embedded.child import Child, Command, Log
 from cli.embedded.forge import GONE, Forge
+from tests.processes import gone
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -36,13 +37,15 @@ async def forge(tmp_path: Path) -> AsyncIterator[tuple[Forge, Child]]:
     child = Child(Command(argv, {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": os.defpath}, cwd=tmp_path), log)
     await child.start()
     made = Forge(path)
-    while not await made.connect():
-        assert child.running, list(child.tail)
-        await asyncio.sleep(0.01)
-    yield made, child
-    await child.stop()
-    made.close()
-    log.close()
+    try:
+        while not await made.connect():
+            assert child.running, list(child.tail)
+            await asyncio.sleep(0.01)
+        yield made, child
+    finally:
+        await child.stop()
+        made.close()
+        log.close()
 
 
 def program(tmp_path: Path, forge: Forge, *words: str) -> Child:
@@ -80,7 +83,5 @@ async def test_a_dead_forge_takes_its_forks_along(forge: tuple[Forge, Child], tm
     forge[1].kill()
     assert await child.wait() == GONE
     child.log.close()
-    async with asyncio.timeout(60):
-        while psutil.pid_exists(child.pid) and psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+    await gone(child.pid)
     assert not await forge[0].connect()

@@ -133,7 +133,7 @@ class Composed:
         return done.stdout
 
     def until_healthy(self) -> None:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 300
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.base}/health", timeout=10).status_code == 200:
@@ -170,7 +170,7 @@ def composed(secrets: Path) -> Iterator[Composed]:
 
 def answers(launch: Launch) -> bool:
     """Whether the launch's server does, through the proxy; a proxy or hub that has just come back has some seconds to know it."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{launch.url}api/status", params={"token": launch.token or ""}, timeout=10).status_code == 200:
