@@ -91,7 +91,7 @@ class Workshop:
         return tools.reachable(Path(spec.origin).parent, self.paths.root / "tools")
 
     def conda_answers(self) -> bool:
-        """Whether builds reach conda's channels, by the egress rule; asked once in a minute at most. Blocking, up to 3 s."""
+        """Whether builds reach conda's channels, by the egress rule; asked once in a minute at most. Blocking, up to 10 s."""
         if time.monotonic() > self._conda_until:
             parts = urlsplit(self.local.conda)
             port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -146,7 +146,7 @@ class Workshop:
         )
 
 
-def reaches(proxy: Path, host: str, port: int, *, patience: float = 3.0) -> bool:
+def reaches(proxy: Path, host: str, port: int, *, patience: float = 10.0) -> bool:
     """Whether the egress proxy at a socket connects to host and port within `patience` seconds."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:

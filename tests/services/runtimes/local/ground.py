@@ -108,7 +108,7 @@ def ground(**values: str) -> Iterator[Ground]:
     with log.open("wb") as output:
         proxy = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=ROOT)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not all((root / f"run/egress/{name}.sock").exists() for name in ("fetch", "build", "server")):
             assert proxy.poll() is None, log.read_text()
             assert time.monotonic() < until, "the egress proxy does not start"
@@ -117,8 +117,12 @@ def ground(**values: str) -> Iterator[Ground]:
     finally:
         stop_everything(root / "local")
         proxy.terminate()
-        proxy.wait()
-        remove(root)
+        try:
+            proxy.wait(60)
+        finally:
+            proxy.kill()
+            proxy.wait()
+            remove(root)
 
 
 _NEXT = iter(range(1000))

@@ -30,8 +30,8 @@ def reach(family, address):  # type: ignore[no-untyped-def]
 def through_proxy(target):  # type: ignore[no-untyped-def]
     """What the egress proxy answers to CONNECT."""
     try:
-        with socket.create_connection(("127.0.0.1", 3128), 5) as sock:
-            sock.settimeout(10)
+        with socket.create_connection(("127.0.0.1", 3128), 60) as sock:
+            sock.settimeout(60)
             sock.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
             return sock.recv(4096).split(b"\r\n")[0].decode()
     except OSError as error:

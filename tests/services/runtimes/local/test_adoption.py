@@ -11,9 +11,10 @@ from services.runtimes.local.builder import LocalBuilder
 from services.runtimes.local.detached import Running, status
 from services.runtimes.local.limits import descendants
 from tests.gitrepo import Repo
+from tests.processes import gone
 from tests.services.runtimes.local.ground import Built, Ground
 
-SLOW = "#!/bin/bash\nfor i in $(seq 1 40); do echo line $i; sleep 0.05; done\n"
+SLOW = "#!/bin/bash\nfor i in $(seq 1 40); do echo line $i; while [ $i = 5 ] && [ ! -e go ]; do sleep 0.05; done; done\n"
 
 
 async def test_a_build_outlives_whoever_follows_it(home: Ground, repo: Repo, url: str) -> None:
@@ -36,18 +37,21 @@ async def test_a_build_outlives_whoever_follows_it(home: Ground, repo: Repo, url
     )
     assert follower.stdout is not None
     seen = []
-    async for line in follower.stdout:
-        seen.append(line.decode())
-        if line == b"line 5\n":
-            break
     run = home.root / "local/builds" / job.handle / "post"
-    before = status(run)
-    follower.kill()
-    await follower.wait()
+    try:
+        async for line in follower.stdout:
+            seen.append(line.decode())
+            if line == b"line 5\n":
+                break
+        before = status(run)
+    finally:
+        follower.kill()
+        await follower.wait()
     builder, found = LocalBuilder(home.workshop()), Built(job)
     await builder.start(job)
     assert isinstance(before, Running)
     assert status(run) == before, "the build's process is another one"
+    (run.parent / "content/go").touch()
     async for item in builder.follow(job, 1):
         found.items.append(item)
     assert found.exit.ok, found.text
@@ -76,7 +80,7 @@ async def test_a_stopped_build_leaves_no_process(home: Ground, repo: Repo, url: 
     assert len(below) >= 4
     await builder.stop(job)
     assert await builder.running() == []
-    assert not [pid for pid in below if os.path.exists(f"/proc/{pid}")]
+    await gone(*below)
     last = [item async for item in builder.follow(job, 1)][-1]
     assert isinstance(last, Exit)
     assert (last.reason, last.retryable) == ("postBuild was stopped along with the service.", True)
@@ -99,10 +103,5 @@ async def test_a_killed_shim_takes_everything_along(home: Ground, repo: Repo, ur
         last = item
     assert isinstance(last, Exit)
     assert (last.reason, last.retryable) == ("postBuild was killed from outside, or the machine was restarted.", True)
-    for pid in below:
-        for _ in range(200):
-            if not os.path.exists(f"/proc/{pid}"):
-                break
-            await asyncio.sleep(0.02)
-        assert not os.path.exists(f"/proc/{pid}")
+    await gone(*below)
     await builder.remove(job.handle)

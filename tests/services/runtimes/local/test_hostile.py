@@ -1,17 +1,19 @@
 """What a repository's code may try against others and against this machine."""
 
-import asyncio
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.runtimes.base import Lines, Plan, Presence
 from services.runtimes.local.builder import LocalBuilder
-from services.runtimes.local.detached import stop_everything
+from services.runtimes.local.detached import Limits, stop_everything
+from services.runtimes.local.workshop import Step, Workshop
 from tests.gitrepo import Executable, Repo
+from tests.processes import ended
 from tests.services.runtimes.local.ground import Ground, fresh
 
 
@@ -67,10 +69,17 @@ async def test_a_flood_is_cut_with_a_notice_and_then_stopped(home: Ground, repo:
     ("LOCAL_BUILD_PROCESSES", "20", "for i in $(seq 100); do sleep 100 & done; wait", "postBuild"),
 ])
 async def test_limits_end_a_build_with_a_sentence(
-    setting: str, value: str, script: str, reason: str, home: Ground, repo: Repo, url: str
+    setting: str, value: str, script: str, reason: str, home: Ground, repo: Repo, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = home.job(url, repo.commit({"postBuild": f"#!/bin/sh\n{script}\n"}))
-    built = await home.build(job, home.workshop(**{f"DOCKYARD_{setting}": value}))
+    wide, tight = home.workshop(), home.workshop(**{f"DOCKYARD_{setting}": value})
+
+    def limits(step: Step) -> Limits:
+        """The steps before postBuild have all the time that they take here."""
+        return Workshop.limits(tight, step) if step.name == "post" else replace(wide.limits(step), seconds=600)
+
+    monkeypatch.setattr(tight, "limits", limits)
+    built = await home.build(job, tight)
     assert not built.exit.ok
     assert built.exit.reason.startswith(reason), built.exit.reason + built.text[-500:]
 
@@ -113,9 +122,15 @@ async def test_a_git_directory_that_is_a_link_leads_nobody_astray(home: Ground, 
 
 async def test_what_looks_like_a_run_in_a_repository_is_none(home: Ground, repo: Repo, url: str) -> None:
     """A repository that forges the files of a run does not get a process of this machine killed."""
-    victim = await asyncio.create_subprocess_exec("sleep", "1000")
-    started = Path(f"/proc/{victim.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    forged = json.dumps({"pid": victim.pid, "started": int(started)})
+    victim = subprocess.Popen(["sleep", "1000"])
+    with ended(victim):
+        await attacked(home, repo, url, victim.pid)
+        assert victim.poll() is None
+
+
+async def attacked(home: Ground, repo: Repo, url: str, victim: int) -> None:
+    started = Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[19]
+    forged = json.dumps({"pid": victim, "started": int(started)})
     script = (
         "#!/bin/bash\nfor d in . fetch post run x/post x/y/run; do mkdir -p $d; cp forged $d/pid; touch $d/lock; done\n"
         "exec flock post/lock flock run/lock flock x/post/lock flock x/y/run/lock flock lock sh -c 'echo waiting; sleep 1000'\n"
@@ -131,7 +146,3 @@ async def test_what_looks_like_a_run_in_a_repository_is_none(home: Ground, repo:
     assert await builder.running() == [job.handle]
     await builder.remove(job.handle)
     stop_everything(home.root / "local")
-    assert victim.returncode is None
-    assert os.path.exists(f"/proc/{victim.pid}")
-    victim.kill()
-    await victim.wait()
