@@ -59,12 +59,18 @@ class Driver:
         self._faults = Faults(place, seed, self.watch)
         self.outcome = Outcome(faults=self._faults.counts)
 
-    async def run(self, seconds: float) -> Outcome:
-        """Launch and break for so many seconds, let everything come to rest, and check."""
+    async def run(self, seconds: float, *, ready: int = 0) -> Outcome:
+        """Launch and break for so many seconds, and until so many launches have become ready; let everything come to rest, and check."""
         ended = asyncio.Event()
+
+        async def over() -> None:
+            await asyncio.sleep(seconds)
+            while self.outcome.ends["ready"] < ready:
+                await asyncio.sleep(0.2)
+            ended.set()
+
         async with self.launching(ended) as client:
-            asyncio.get_running_loop().call_later(seconds, ended.set)
-            await asyncio.gather(*[self._break(client, ended) for _ in range(self._breakers)])
+            await asyncio.gather(over(), *[self._break(client, ended) for _ in range(self._breakers)])
         return self.outcome
 
     async def known(self, client: httpx.AsyncClient) -> Story:
@@ -135,9 +141,11 @@ class Driver:
 
     async def _break(self, client: httpx.AsyncClient, ended: asyncio.Event) -> None:
         await self._faults.pause(0.5, 3.0)
-        while not ended.is_set():
+        while True:
             fault = await self._faults.one()
             story = await self.known(client)
             if story.end == "ready":
                 self.outcome.recoveries[fault].append(story.ready)
             await self._faults.pause(0.0, 2.0)
+            if ended.is_set():
+                return

@@ -11,8 +11,10 @@ from tests.faults.driver import Driver, Outcome
 from tests.faults.tree import Tree
 
 
-async def cut_off(tree: Tree, driver: Driver, seed: int, moments: int, *, longest: float = 8.0) -> Outcome:
-    """Kill the tree at so many moments, `longest` seconds apart; `recoveries` has the seconds until it was healthy again."""
+async def cut_off(tree: Tree, driver: Driver, seed: int, moments: int, *, longest: float = 8.0, ready: int = 0) -> Outcome:
+    """Kill the tree at so many moments, `longest` seconds apart, and let so many launches become ready at least; `recoveries` has the
+    seconds until it was healthy again.
+    """
     order = random.Random(f"moments {seed}")
     outcome = driver.outcome
     ended = asyncio.Event()
@@ -28,5 +30,7 @@ async def cut_off(tree: Tree, driver: Driver, seed: int, moments: int, *, longes
             story = await driver.known(client)
             if story.end == "ready":
                 outcome.recoveries[f"{kind}, then until a launch is ready"].append(story.ready)
+        while outcome.ends["ready"] < ready:
+            await driver.known(client)
         ended.set()
     return outcome

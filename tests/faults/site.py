@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import psutil
 
 from bench.ports import free_port
 from cli.embedded.account import service_account
@@ -27,6 +26,7 @@ from services.db import Database, migrate
 from services.settings import Settings, load
 from tests.faults.proxy import Proxy
 from tests.faults.reality import FakeReality, Reality
+from tests.processes import below
 from tests.servers import FAST, command
 from tests.stack import Stack
 
@@ -145,7 +145,7 @@ class Site(Stack):
         """Start parts and wait for the api."""
         for name in names:
             self.start_part(name)
-        await self.until(self._answers, 90)
+        await self.until(self._answers)
 
     def start_part(self, name: str) -> None:
         """Start one part; `worker2` is a second worker."""
@@ -165,7 +165,7 @@ class Site(Stack):
         """A part's process, or a server's."""
         if name in self.servers:
             pid = getattr(self, name).pid
-            return [pid, *[child.pid for child in psutil.Process(pid).children()]] if pid else []
+            return [pid, *[child.pid for child in below(pid)]] if pid else []
         process = self.processes[name]
         return [process.pid] if process.poll() is None else []
 

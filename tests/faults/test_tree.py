@@ -15,14 +15,14 @@ from tests.faults.power import cut_off
 from tests.faults.tree import Tree
 from tests.gitserver import GitServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("faults")]
 QUICK = {"DOCKYARD_LEASES_SECONDS": "3", "DOCKYARD_REAPER_EVERY": "1", "DOCKYARD_REAPER_ORPHAN_AGE": "1"}
 
 
 async def test_a_tree_that_was_killed_takes_up_everything_when_it_is_started_again(short: Path) -> None:
     short.chmod(0o711)
     async with Tree(short, "fake", doors=False, **QUICK) as tree:
-        outcome = await cut_off(tree, Driver(tree, 1, clients=3), 1, 2, longest=3.0)
+        outcome = await cut_off(tree, Driver(tree, 1, clients=3, rest=300, patience=600), 1, 2, longest=3.0, ready=4)
         assert outcome.wrong == [], tree.logs()
     assert outcome.ends["ready"] > 3
 

@@ -34,6 +34,7 @@ from services.settings import Settings, load
 from tests.faults.proxy import Proxy
 from tests.faults.reality import DockerReality, FakeReality, LocalReality, Reality
 from tests.faults.up import DOORS
+from tests.processes import below, kill
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 180.0  # seconds to become healthy
@@ -102,7 +103,11 @@ class Tree:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
             self._process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(self._process.wait, 60)
+            try:
+                await asyncio.to_thread(self._process.wait, 180)
+            except subprocess.TimeoutExpired:
+                kill(self._process.pid)
+                self._process.wait()
         await self.db.aclose()
         await self.client.aclose()
         await self._hub.aclose()
@@ -130,7 +135,7 @@ class Tree:
     def kill_all(self, order: random.Random, *, runs: bool) -> int:
         """Kill -9 of the supervisor and all its children, in any order; with `runs` of all sandboxes too. How many."""
         assert self._process is not None
-        found = [self._process.pid, *[child.pid for child in psutil.Process(self._process.pid).children(recursive=True)]]
+        found = [self._process.pid, *[child.pid for child in below(self._process.pid)]]
         if runs:
             found += [process.pid for process in psutil.process_iter() if _below(process, self.home / "local")]
         order.shuffle(found)

@@ -122,13 +122,13 @@ class Watch:
             with contextlib.suppress(DockyardError, DBAPIError, OSError, TimeoutError, *self._place.troubles):
                 try:
                     self._feel()
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(20):
                         await self._owners()
                         await self._runs()
                     self.looks["at rows and runs"] += 1
                     if time.monotonic() > things + 3:
                         things = time.monotonic()
-                        async with asyncio.timeout(20):
+                        async with asyncio.timeout(60):
                             self._age(await self.strange())
                         self.looks["at what is left over"] += 1
                 except ProgrammingError as error:
