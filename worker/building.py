@@ -185,7 +185,7 @@ class Building:
         if not exit_.ok and exit_.retryable and job.attempt < self._settings.attempts:
             await writer.say(f"{exit_.reason} Trying again.", "unknown")
             await writer.close()
-            await retry(self._teller.db, job.id, lease.claimed.epoch, 2.0 ** job.attempt)
+            await retry(self._teller.db, job.id, lease.claimed.epoch, max(2.0 ** job.attempt, exit_.wait))
             lease.released = True
             log.warning("build_retried", reason=exit_.reason, attempt=job.attempt)
             # Not before: whoever took over in between would begin this attempt anew, and miss the first lines of it.

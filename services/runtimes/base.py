@@ -99,6 +99,7 @@ class Exit:
     hint: str = ""  # what the user or maintainer can do
     retryable: bool = False  # the runtime's fault, not the repository's: a new attempt may succeed
     facts: Mapping[str, str] = field(default_factory=dict)  # such as {"environment": key, "reused": "yes"}
+    wait: float = 0.0  # seconds until a new attempt may succeed, where that is not soon
 
 
 BuildItem = Lines | Phase | Plan | Exit

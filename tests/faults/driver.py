@@ -55,6 +55,7 @@ class Driver:
         self._asks = asks or FakeAsks(seed)
         self._clients = clients
         self._rest, self._patience, self._breakers = rest, patience, breakers
+        self._cancelled: set[str] = set()  # repositories whose launches their clients cancel
         self.watch = Watch(place)
         self._faults = Faults(place, seed, self.watch)
         self.outcome = Outcome(faults=self._faults.counts)
@@ -89,7 +90,12 @@ class Driver:
             try:
                 yield client
                 await asyncio.gather(*clients)
+                # What was accepted of them and never told its client, nobody else cancels before `reaper.abandoned`.
+                left = [asyncio.create_task(self._cancel(client, repo, 0)) for repo in self._cancelled]
                 outcome.wrong += await settled(self._place, self._rest)
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
                 outcome.wrong += await check(self._place, self._rest)
             finally:
                 for task in (watching, *clients):
@@ -113,6 +119,7 @@ class Driver:
     async def _launch(self, client: httpx.AsyncClient, ask: Ask, *, patience: float = 0.0) -> Story:
         cancelling = None
         if ask.cancel is not None:
+            self._cancelled.add(ask.repo)
             cancelling = asyncio.create_task(self._cancel(client, ask.repo, ask.cancel))
         story = await follow(client, ask, patience=patience or self._patience)
         self.outcome.stories.append(story)

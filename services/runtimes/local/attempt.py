@@ -87,7 +87,7 @@ class Attempt:
                 self._again = now + _AGAIN
                 return None
             reason = error.sentence if isinstance(error, DockyardError) else f"The build could not go on: {error.strerror}."
-            return Exit(ok=False, reason=reason, retryable=True)
+            return Exit(ok=False, reason=reason, retryable=True, wait=words.FULL)
         self._troubled = None
         return found
 

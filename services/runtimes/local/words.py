@@ -5,6 +5,8 @@ import signal
 from services.runtimes.base import Exit
 from services.runtimes.local.detached import Ended, Limits
 
+FULL = 15.0  # seconds: a disk that is full stays so for a while
+
 
 def ended(end: Ended, what: str, limits: Limits, last: str = "") -> Exit:
     """The failure of a run that left no result of its own; `what` begins the sentence, such as "The build"."""
@@ -21,7 +23,7 @@ def ended(end: Ended, what: str, limits: Limits, last: str = "") -> Exit:
     }  # fmt: skip
     if end.reason in sentences:
         reason, hint, retryable = sentences[end.reason]
-        return Exit(ok=False, reason=reason, hint=hint, retryable=retryable)
+        return Exit(ok=False, reason=reason, hint=hint, retryable=retryable, wait=FULL if end.reason == "full" else 0.0)
     code = end.code or 0
     if code == 128 + signal.SIGXFSZ:
         return Exit(ok=False, reason=f"{what} wrote a file of more than {size(limits.file_bytes)}, which it may not.")
