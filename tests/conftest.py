@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis.asyncio
 
@@ -14,6 +15,8 @@ from services.settings import Settings, load
 from tests import processes, servers
 
 _known: frozenset[int] = frozenset()
+hypothesis.settings.register_profile("dockyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("dockyard")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -88,8 +88,8 @@ def test_a_key_that_is_none_is_named(key):
 
 @pytest.fixture
 async def narrow(settings: Settings) -> AsyncIterator[Live]:
-    """A front door that allows one launch a minute per client, and five under way."""
-    limits = load({"DOCKYARD_LIMITS_LAUNCHES_PER_MINUTE": "1", "DOCKYARD_LIMITS_OPEN_PER_CLIENT": "5"}).limits
+    """A front door that allows one launch an hour per client, and five under way."""
+    limits = load({"DOCKYARD_LIMITS_LAUNCHES_PER_HOUR": "1", "DOCKYARD_LIMITS_OPEN_PER_CLIENT": "5"}).limits
     front = load({"DOCKYARD_FRONT_PORT": "0", "DOCKYARD_FRONT_HOSTS": "*"}).front
     async with Live(replace(settings, limits=limits, front=front)) as found:
         yield found

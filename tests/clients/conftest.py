@@ -76,7 +76,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         Stack(
             settings, directory, DOCKYARD_FRONT_ORIGINS="*", DOCKYARD_PROVIDERS_ENABLED="gh,gist,git,gl,zenodo",
             DOCKYARD_PROVIDERS_GITHUB_API=forges.at(""), DOCKYARD_PROVIDERS_DOI_URL=forges.at("/doi"),
-            DOCKYARD_EGRESS_PRIVATE="true",
+            DOCKYARD_EGRESS_PRIVATE="true", DOCKYARD_LEASES_SECONDS="60",
         ) as stack,
     ):
         found = Site(stack, {"root": f"http://127.0.0.1:{stack.port}/", "below": f"http://127.0.0.1:{free_port()}/binder/"})
@@ -89,7 +89,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             except httpx.TransportError:
                 return False
 
-        await stack.until(answers, 60)
+        await stack.until(answers)
         yield found
 
 
@@ -139,7 +139,7 @@ class Drive:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         try:
-            out, err = await asyncio.wait_for(process.communicate(), 90)
+            out, err = await asyncio.wait_for(process.communicate(), 300)
         except TimeoutError:
             process.kill()
             out, err = await process.communicate()

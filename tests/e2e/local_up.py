@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import aiohttp
 import httpx
 import psutil
 
+from tests import kernels
 from tests.cli.test_up import Up
 from tests.gitserver import GitServer
 from tests.stack import Stream
@@ -70,56 +68,5 @@ class Place:
 
 
 async def compute(ready: dict[str, Any], code: str) -> str:
-    """What a kernel of the server prints or answers for some code."""
-    url, headers = ready["url"], {"Authorization": f"token {ready['token']}"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        async with session.post(f"{url}api/kernels", json={"name": "python3"}) as answer:
-            kernel = (await answer.json())["id"]
-        parts = urlsplit(url)
-        address = f"ws://{parts.netloc}{parts.path}api/kernels/{kernel}/channels"
-        async with asyncio.timeout(60), session.ws_connect(address) as socket:
-            await _until_heard(socket)
-            message = await _ask(socket, "execute_request", {
-                "code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False})
-            said = ""
-            async for item in socket:
-                found = json.loads(item.data)
-                if found["parent_header"].get("msg_id") != message:
-                    continue
-                if found["msg_type"] == "execute_result":
-                    said += found["content"]["data"]["text/plain"]
-                elif found["msg_type"] == "stream":
-                    said += found["content"]["text"]
-                elif found["msg_type"] == "error":
-                    raise AssertionError("\n".join(found["content"]["traceback"]))
-                elif found["msg_type"] == "status" and found["content"]["execution_state"] == "idle":
-                    return said
-    raise AssertionError("the kernel went away")
-
-
-async def _ask(socket: aiohttp.ClientWebSocketResponse, kind: str, content: dict[str, Any]) -> str:
-    """Send a message on the shell channel; its id."""
-    message = uuid.uuid4().hex
-    await socket.send_json({
-        "header": {"msg_id": message, "msg_type": kind, "username": "u", "session": "s", "version": "5.3",
-                   "date": time.strftime("%Y-%m-%dT%H:%M:%SZ")},
-        "parent_header": {}, "metadata": {}, "channel": "shell", "buffers": [], "content": content,
-    })
-    return message
-
-
-async def _until_heard(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Ask a young kernel who it is until it is heard on iopub, as JupyterLab does.
-
-    Jupyter Server does not wait for its subscription when the kernel says that it is busy, as each does while it starts:
-    what a kernel publishes before that is lost, and with it the answer to a request that came too early.
-    """
-    asked = {await _ask(socket, "kernel_info_request", {})}
-    while True:
-        try:
-            found = json.loads((await socket.receive(2)).data)
-        except TimeoutError:
-            asked.add(await _ask(socket, "kernel_info_request", {}))
-            continue
-        if found["parent_header"].get("msg_id") in asked and found["channel"] == "iopub":
-            return
+    """What a kernel of the server of a `ready` event prints or answers for some code."""
+    return await kernels.compute(ready["url"], ready["token"], code)

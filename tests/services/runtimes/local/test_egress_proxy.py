@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -59,10 +60,20 @@ async def proxy(directory: Path, **settings: object) -> AsyncIterator[Path]:
 
 
 async def ask(path: Path, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(request)
-    answer = await reader.read(4096)
-    writer.close()
+    """The whole answer, though whoever is refused may be so before the proxy has read anything; asyncio's streams forget it then."""
+    return await asyncio.to_thread(_ask, path, request)
+
+
+def _ask(path: Path, request: bytes) -> bytes:
+    answer = b""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(120)
+        connection.connect(str(path))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request)
+        with contextlib.suppress(ConnectionResetError):
+            while not (answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n")) and (part := connection.recv(4096)):
+                answer += part
     return answer
 
 
