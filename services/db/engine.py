@@ -75,7 +75,9 @@ class Database:
                 # ever after; every statement of ours has an index to go by.
                 "application_name": application, "jit": "off", "enable_seqscan": "off",
                 # A process that is paused in a transaction lets go of its locks before those who wait for them give up.
-                "idle_in_transaction_session_timeout": str(int(patience * 500))}},  # ms
+                "idle_in_transaction_session_timeout": str(int(patience * 500)),  # ms
+                # Connections that the network has forgotten count as clients until Postgres finds out: within a minute, not two hours.
+                "tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}},
         )
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

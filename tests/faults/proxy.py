@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 _PIECE = 1 << 16
+_KEPT = 60.0  # seconds until keep-alives tell the other side that nobody is there any more (services.db asks Postgres for that)
 
 
 class Proxy:
@@ -99,6 +100,7 @@ class Link:
     def __init__(self, proxy: Proxy, *writers: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._writers = writers
+        self._ended = asyncio.Event()
         self.silent = False
 
     async def carry(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
@@ -109,11 +111,14 @@ class Link:
                 if not self.silent:
                     to.write(piece)
                     await to.drain()
-        if not self.silent:
-            self.abort()
+        if self.silent:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _KEPT)
+        self.abort()
 
     def abort(self) -> None:
         """End both sides."""
+        self._ended.set()
         for writer in self._writers:
             if not writer.is_closing():
                 writer.transport.abort()
