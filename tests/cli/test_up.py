@@ -94,7 +94,9 @@ async def test_the_life_of_an_up(up: Up) -> None:
     await up.hear("Dockyard is up")
     address = f"http://127.0.0.1:{up.port}/"
     async with httpx.AsyncClient(timeout=120) as client:
-        assert (await client.get(f"{address}health")).status_code == 200
+        async with asyncio.timeout(PATIENCE):  # each check has three seconds, and a bad answer is looked for anew
+            while (await client.get(f"{address}health")).status_code != 200:
+                await asyncio.sleep(0.5)
         ops = await up.hear("operations:")
         assert f"{address}ops#token=" in ops
 
@@ -133,9 +135,14 @@ async def test_an_up_that_was_killed_leaves_nothing_to_the_next(up: Up) -> None:
     await up.end()
     again = Up(up.home, up.port)
     await again.start()
-    await again.hear("Dockyard is up")
-    again.process.send_signal(signal.SIGHUP)
-    assert await again.end() == 0
+    try:
+        await again.hear("Dockyard is up")
+        again.process.send_signal(signal.SIGHUP)
+        assert await again.end() == 0
+    except BaseException:
+        kill(again.process.pid)
+        await again.end()
+        raise
     await up.nothing_is_left()
 
 

@@ -96,14 +96,14 @@ async def test_a_database_that_is_away_for_long_is_no_failure_of_the_server(
 ) -> None:
     door, behind = proxy
     direct = Database(settings.database)
-    db = Database(behind.database, patience=0.5)
+    db = Database(behind.database.model_copy(update={"wait": 30.0}), patience=2.0)
     async with launching(settings, db, tmp_path / "hub.sock", Behaviour(delay=0.6)) as (work, mock):
         await begin(direct, "one")
         working = asyncio.create_task(work.work(await claim(direct)))
-        while not mock.counts["starts"]:
+        while not mock.counts["starts"] and not working.done():
             await asyncio.sleep(0.01)
         door.blackhole()
-        db._wait = 0.5
+        db._wait = 0.5  # for what is asked from here on
         with pytest.raises(DatabaseGone):
             await working
         door.go_on()
