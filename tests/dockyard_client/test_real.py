@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def stack(settings: Settings, tmp_path: Path) -> AsyncIterator[Stack]:
-    async with Stack(settings, tmp_path) as found:
+    async with Stack(settings, tmp_path, DOCKYARD_LEASES_SECONDS="60") as found:
         await found.up()
         yield found
 

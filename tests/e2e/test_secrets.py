@@ -20,7 +20,7 @@ ADDRESS = f"https://someone:{PASSWORD}@example.org/lines-1"
 async def stack(settings: Settings, tmp_path: Path):
     async with Stack(
         settings, tmp_path, DOCKYARD_HUB_TOKEN=HUB, DOCKYARD_AUTH_ADMIN_TOKEN=ADMIN, DOCKYARD_AUTH_READ_TOKEN=READER,
-        DOCKYARD_PROVIDERS_GITHUB_TOKEN=FORGE, DOCKYARD_LOG_LEVEL="debug", DOCKYARD_LOG_FORMAT="json",
+        DOCKYARD_PROVIDERS_GITHUB_TOKEN=FORGE, DOCKYARD_LOG_LEVEL="debug", DOCKYARD_LOG_FORMAT="json", DOCKYARD_LEASES_SECONDS="60",
     ) as found:
         await found.up()
         yield found

@@ -12,7 +12,7 @@ from services.runtimes.local.tools import uv_program
 from services.settings import Settings
 
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-START = '#!/bin/sh\nexport FROM_START="set by start"\nexec "$@"\n'
+START = '#!/bin/sh\nexport FROM_START="set by start"\nwhile [ -n "$HELD" ] && [ ! -e go ]; do sleep 0.05; done\nexec "$@"\n'
 BROKEN = '#!/bin/sh\necho The data set is missing. >&2\nexit 3\n'
 GREEDY = '#!/usr/bin/env python\nblocks = [b"x" * (1 << 20) for _ in range(1 << 14)]\n'
 
@@ -22,7 +22,9 @@ class NoEnvironment(Exception):
 
 
 def make_images(settings: Settings) -> None:
-    """Images plain:1, start:1 (with a start script), broken:1 and greedy:1 (whose start scripts fail), of one environment."""
+    """Images plain:1, start:1 (with a start script, which waits for the file `go` where HELD is set), broken:1 and greedy:1
+    (whose start scripts fail), of one environment.
+    """
     paths = Paths.of(settings.local, settings.home).make()
     store = EnvironmentStore(paths, days=7)
     images = Images(paths, store)

@@ -75,7 +75,14 @@ async def visitor(stack: Stack) -> AsyncIterator[Visitor]:
 
 
 async def test_server_answers_to_its_token_alone_and_computes(visitor: Visitor, stack: Stack) -> None:
-    server = await visitor.launch()
+    name = f"repo-{secrets.token_hex(4)}"
+    async with asyncio.TaskGroup() as tasks:  # a server that runs has no more to tell
+        launch = tasks.create_task(visitor.launch("start:1", name, environment={"HELD": "until all was said"}))
+        async with asyncio.timeout(240):
+            while len(visitor.said) < 4:
+                await asyncio.sleep(0.02)
+        (stack.home.path / "local/servers" / name / "home/go").touch()
+    server = launch.result()
     assert visitor.said[1:] == ["Starting your server.", "Putting the files of the repository in their place.", "Starting Jupyter."]
     assert await server.status() == 200
     assert await server.status("wrong") == 403
