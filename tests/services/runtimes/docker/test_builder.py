@@ -157,7 +157,7 @@ async def test_a_stopped_build_leaves_nothing(
     async for item in runtime.builder.follow(work, 1):
         if isinstance(item, Lines) and any("begun" in line.message for line in item.lines):
             break
-    await asyncio.wait_for(runtime.builder.stop(work), 20)
+    await asyncio.wait_for(runtime.builder.stop(work), 120)
     found = await runtime.engine.inspect(work.handle)
     assert found is not None
     assert found.status == "exited"
