@@ -73,7 +73,7 @@ async def page(chromium):
 async def made(live: Live) -> str:
     """The id of the one launch, once there is one."""
     while True:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=120) as http:
             answer = await http.get(live.at("/api/v1/launches"), headers={"authorization": f"Bearer {ADMIN}"})
         if items := answer.json()["items"]:
             (launch,) = items

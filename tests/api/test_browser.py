@@ -19,7 +19,7 @@ pytestmark = BROWSER
 
 
 async def test_a_typed_address_ends_in_the_server(live, page):
-    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD?urlpath=about%3Fx=1"))
+    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD?urlpath=about%3Fx=1"), wait_until="commit")  # it goes on by itself
     launch = await made(live)
     await page.wait_for_url(f"**/launches/{launch}")
     await live.move(launch, LaunchState.RESOLVING, NewEvent(Kind.RESOLVING))
@@ -64,10 +64,10 @@ async def test_a_lost_answer_does_not_launch_twice(live, page, retry):
     await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD"))
     await playwright.expect(page.locator("#now")).to_have_text("The server does not answer.")
     launch = await made(live)
-    await (page.reload() if retry == "reload" else page.get_by_role("button", name="Launch").click())
+    await (page.reload(wait_until="commit") if retry == "reload" else page.get_by_role("button", name="Launch").click())
     await page.wait_for_url(f"**/launches/{launch}")
     assert await made(live) == launch
-    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD"))  # this is a new wish
+    await page.goto(live.at("/v2/gh/norvig/pytudes/HEAD"), wait_until="commit")  # this is a new wish
     await page.wait_for_url(lambda url: "/launches/" in url and launch not in url)
     assert keys[0] == keys[1] != keys[2]
     assert len(keys[0]) == 32
@@ -111,7 +111,7 @@ async def test_a_page_of_another_origin_starts_nothing_and_reads_nothing(live, p
         "page": "refused", "json": "refused", "post": "refused", "blind": "refused", "image": "sent", "stream": 403, "versions": True,
         "frame": "closed",
     }
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         assert (await http.get(live.at("/api/v1/stats"))).json()["launches"] == {"waiting": 1}
 
 

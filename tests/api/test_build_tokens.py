@@ -104,7 +104,7 @@ def page_config(html: str) -> dict[str, Any]:
 
 async def first(front: Live, query: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The first event of a launch; it goes on without us."""
-    async with httpx.AsyncClient() as http, http.stream("GET", front.at(f"/build/{LINK}{query}"), headers=headers) as response:
+    async with httpx.AsyncClient(timeout=120) as http, http.stream("GET", front.at(f"/build/{LINK}{query}"), headers=headers) as response:
         async for line in response.aiter_lines():
             if line.startswith("data: "):
                 return json.loads(line[6:])
@@ -119,7 +119,7 @@ async def test_only_launch_pages_carry_one(http, front):
 
 
 async def test_what_a_page_of_ours_asks_for_counts_against_no_rate(narrow):
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         token = page_config((await http.get(narrow.at(f"/v2/{LINK}"))).text)["buildToken"]
     for _ in range(3):
         assert (await first(narrow, f"?build_token={token}"))["phase"] == "waiting"
@@ -127,7 +127,7 @@ async def test_what_a_page_of_ours_asks_for_counts_against_no_rate(narrow):
     assert (await first(narrow))["status_code"] == 429
     assert (await first(narrow, f"?build_token={token}"))["phase"] == "waiting"
     assert (await first(narrow, "?build_token="))["status_code"] == 429
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         refused = await http.get(narrow.at(f"/build/{LINK}"))
     assert refused.text.startswith(f"retry: {int(refused.headers['retry-after']) * 1000}\n")
     said = await first(narrow, f"?build_token={token}")  # under way is under way: whoever opens pages has tokens without end
@@ -151,7 +151,7 @@ async def strict(settings: Settings) -> AsyncIterator[Live]:
 
 async def test_where_they_are_required_our_pages_bring_one(strict):
     body = {"provider": "gh", "spec": LINK.removeprefix("gh/")}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         page = (await http.get(strict.at(f"/v2/{LINK}"))).text
         token, page_config_of = re.search(r'name="build_token" value="([^"]+)"', page)[1], page_config(page)
         form = await http.post(strict.at(f"/v2/{LINK}"), data={"build_token": token})

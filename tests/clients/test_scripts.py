@@ -82,7 +82,7 @@ async def test_every_accept_of_a_program_is_taken(site: Site, accept: str) -> No
 
 
 async def test_a_page_load_is_led_to_the_launch_page(site: Site, base: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         answer = await http.get(f"{base}build/gh/a/b/feature%2Fx?urlpath=lab%2Ftree", headers={"accept": "text/html,*/*"})
     assert answer.headers["location"] == f"{base[base.index('/', 8):]}v2/gh/a/b/feature%2Fx?urlpath=lab%2Ftree"
 
@@ -100,7 +100,7 @@ async def test_slashes_in_refs(site: Site, base: str, sent: str, ref: str) -> No
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_a_doi_has_slashes(site: Site, base: str, end: str) -> None:
     """As OSF, Zenodo and Dataverse write their buttons."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         page = await http.get(f"{base}v2/zenodo/10.5281/zenodo.3242074{end}", headers={"sec-fetch-site": "none"})
     assert (page.status_code, "Zenodo DOI: 10.5281/zenodo.3242074" in page.text) == (200, True)
     events = await lines(base, f"build/zenodo/10.5281/zenodo.3242074{end}", accept="text/event-stream")
@@ -110,7 +110,7 @@ async def test_a_doi_has_slashes(site: Site, base: str, end: str) -> None:
 async def test_a_urlpath_that_is_quoted_twice_is_kept(site: Site, base: str) -> None:
     """nbgitpuller's links: the path to open holds a whole query."""
     urlpath = "git-pull?repo=https%3A%2F%2Fgithub.com%2Fo%2Fcontent&urlpath=lab%2Ftree%2Fcontent%2Fa%20b.ipynb&branch=main"
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         page = await http.get(f"{base}v2/gh/o/env/HEAD?urlpath={quote(urlpath, safe='')}")
         config = json.loads(page.text.partition("window.pageConfig = ")[2].partition(";</script>")[0])
         made = await http.post(f"{base}api/v1/launches", json={key: config["launch"][key] for key in ("provider", "spec", "urlpath")})
@@ -119,7 +119,7 @@ async def test_a_urlpath_that_is_quoted_twice_is_kept(site: Site, base: str) -> 
 
 async def test_versions_as_myst_reads_them(site: Site, base: str) -> None:
     """From a page of another origin; the key `binderhub` is what it looks for."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         answer = await http.get(f"{base}versions", headers={"origin": "https://book.example", "sec-fetch-site": "cross-site"})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "binderhub" in answer.json()
@@ -127,7 +127,7 @@ async def test_versions_as_myst_reads_them(site: Site, base: str) -> None:
 
 async def test_versions_and_health_as_a_federation_reads_them(site: Site) -> None:
     """Every member says the same of its version, as a whole; the sum of checks is the status."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=120) as http:
         versions = [(await http.get(f"{base}versions")).text for base in site.addresses.values()]
         async with asyncio.timeout(120):  # each check has three seconds, and a bad answer is looked for anew
             while (health := await http.get(f"{site.addresses['root']}health")).status_code != 200:

@@ -67,7 +67,7 @@ async def test_a_new_repository_ends_in_a_server_that_computes(place: Place, dem
     assert (await compute(ready, "import six; print(six.__version__)")).strip() == "1.16.0"
     told = await compute(ready, "import os; print(os.environ['BINDER_REQUEST'], os.environ['BINDER_REPO_URL'], os.getcwd())")
     assert told.split() == [f"v2/{place.path('demo.git')}", place.git.url("demo.git"), "/home/jovyan"]
-    async with httpx.AsyncClient() as stranger:  # without the cookie that the token has given the other client
+    async with httpx.AsyncClient(timeout=120) as stranger:  # without the cookie that the token has given the other client
         assert (await stranger.get(f"{ready['url']}api/contents", params={"token": "wrong"})).status_code in (302, 403)
     await place.stop(events)
 

@@ -46,7 +46,7 @@ class Replicas:
 
         async def ready() -> bool:
             with contextlib.suppress(httpx.TransportError):
-                async with httpx.AsyncClient() as client:
+                async with httpx.AsyncClient(timeout=120) as client:
                     return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
             return False
 

@@ -38,11 +38,11 @@ class Gap:
 
     async def hub(self, **behaviour: float) -> None:
         """Make the hub behave."""
-        await self.client.get(f"http://127.0.0.1:{self.site.hub_behind}/hub/api/behave", params=behaviour)
+        await self.client.get(f"http://127.0.0.1:{self.site.hub_behind}/hub/api/behave", params=behaviour, timeout=120)
 
     async def hub_requests(self) -> int:
         """How many requests it has got."""
-        counts = (await self.client.get(f"http://127.0.0.1:{self.site.hub_behind}/hub/api/counts")).json()
+        counts = (await self.client.get(f"http://127.0.0.1:{self.site.hub_behind}/hub/api/counts", timeout=120)).json()
         return sum(number for what, number in counts.items() if " " in what and what.split(" ")[0].isupper())
 
     async def check_waiting(self, number: int) -> None:
@@ -53,7 +53,7 @@ class Gap:
                 self.wrong.append(f"{len(rows)} launches wait instead of {number}, with the places {places}")
                 break
             rows = await self.site.query("SELECT id, attempt FROM launch WHERE state = 'launching'")
-            places = sorted([(await self.client.get(f"/api/v1/launches/{row.id}")).json()["position"] or 0 for row in rows])
+            places = sorted([(await self.client.get(f"/api/v1/launches/{row.id}", timeout=120)).json()["position"] or 0 for row in rows])
         if any(row.attempt > 1 for row in rows):
             self.wrong.append("an attempt was used up")
         self.figures["launches that waited"] = len(rows)
@@ -143,7 +143,7 @@ async def valkey_down(gap: Gap) -> None:
     gap.figures["slowest launch of a known image meanwhile, s"] = round(slowest, 2)
     await gap.site.valkey.start()
     began = time.monotonic()
-    while "dockyard_redis_up 1.0" not in (await gap.client.get("/metrics")).text:
+    while "dockyard_redis_up 1.0" not in (await gap.client.get("/metrics", timeout=120)).text:
         await gap.ask(KNOWN)
         if time.monotonic() - began > 120:
             gap.wrong.append("Valkey is not used again")

@@ -167,7 +167,7 @@ async def test_an_upgrade_in_the_middle_of_it_all(release: Release) -> None:
     assert not processes & after
     assert {key: release.secret(key) for key in before} == before
     kubectl("-n", release.namespace, "wait", "--for=condition=complete", "job/dockyard-migrations-2", "--timeout=60s")
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert "Another name" in (await client.get(f"{release.api}/", headers={"host": "127.0.0.1:8000"})).text
     for events in (used, built):
         await release.stop(events)
