@@ -68,18 +68,15 @@ class Registry:
     async def digest(self, image: Reference) -> str | None:
         """The digest of what a tag means, whatever its media type; None if the registry has no such image."""
         async with self._connection.request("HEAD", _manifest(image), _pull(image.repository), headers=_ACCEPT) as response:
-            if not self._absent(response):
-                self._expect(response, 200)
-                return response.headers.get("Docker-Content-Digest") or f"unknown:{image.tag}"
-            signed = _SIGN in response.headers
-        if not signed:
-            await self._is_a_registry()
-        return None
+            if await self._absent(response):
+                return None
+            self._expect(response, 200)
+            return response.headers.get("Docker-Content-Digest") or f"unknown:{image.tag}"
 
     async def manifest(self, image: Reference) -> Manifest | None:
         """A manifest, whole."""
         async with self._connection.request("GET", _manifest(image), _pull(image.repository), headers=_ACCEPT) as response:
-            if self._absent(response):
+            if await self._absent(response):
                 return None
             self._expect(response, 200)
             body = await _bounded(response)
@@ -100,7 +97,7 @@ class Registry:
             return False
         path = f"v2/{image.repository}/manifests/{digest}"
         async with self._connection.request("DELETE", path, (f"repository:{image.repository}:delete",)) as response:
-            if self._absent(response):
+            if await self._absent(response):
                 return False
             if response.status == 405:
                 raise Forbidden(f"The image registry {self._connection.host} does not allow images to be deleted.")
@@ -112,7 +109,7 @@ class Registry:
     async def blob(self, repository: str, digest: str) -> bytes | None:
         """A small blob, such as a configuration, checked against its digest."""
         async with self._connection.request("GET", f"v2/{repository}/blobs/{digest}", _pull(repository)) as response:
-            if self._absent(response):
+            if await self._absent(response):
                 return None
             self._expect(response, 200)
             body = await _bounded(response)
@@ -123,7 +120,7 @@ class Registry:
     async def has_blob(self, repository: str, digest: str) -> bool:
         """Whether a repository has a blob."""
         async with self._connection.request("HEAD", f"v2/{repository}/blobs/{digest}", _pull(repository)) as response:
-            if self._absent(response):
+            if await self._absent(response):
                 return False
             self._expect(response, 200)
             return True
@@ -164,20 +161,23 @@ class Registry:
         await self.upload(repository, digest, len(body), begin)
         return digest
 
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    async def _absent(self, response: aiohttp.ClientResponse) -> bool:
+        """Whether the registry says that it has no such thing. A 401 comes here only where it means that."""
+        if response.status not in (404, 401):
+            return False
+        if _SIGN not in response.headers:
+            await self._is_a_registry()
+        return True
+
     async def _is_a_registry(self) -> None:
-        """`Unreachable` where something else has answered: a 404 of a proxy that has lost the way tells of no image."""
+        """`Unreachable` where something else has answered: what a proxy that has lost the way does not find tells of no image."""
         with contextlib.suppress(Misconfigured, Forbidden):  # it may give to everybody what it has, and tell nobody of itself
             async with self._connection.request("GET", "v2/", (), headers={"Connection": "close"}) as response:
                 found = response.status
             if found == 404:  # and the connection that led there is not used again
                 raise Unreachable(f"At the address of the image registry {self._connection.host} something else answers.")
-
-    # -- answers -----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _absent(response: aiohttp.ClientResponse) -> bool:
-        """Whether the registry says that it has no such thing. A 401 comes here only where it means that."""
-        return response.status in (404, 401)
 
     def _expect(self, response: aiohttp.ClientResponse, *statuses: int) -> None:
         if response.status in statuses:

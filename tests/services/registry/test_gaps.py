@@ -72,8 +72,12 @@ async def test_whatever_it_answers_instead_is_not_absence(status: int, error: ty
 async def test_a_404_of_something_else_at_its_address_is_not_absence() -> None:
     async with door() as found, Registry(RegistrySettings(url=found.url)) as client:
         found.status = found.ping = 404
-        with pytest.raises(Unreachable, match="something else answers"):
-            await client.digest(IMAGE)
+        for ask in (
+            client.digest(IMAGE), client.manifest(IMAGE), client.delete(IMAGE), client.blob("binder/r2d-x", "sha256:1"),
+            client.has_blob("binder/r2d-x", "sha256:1"),
+        ):
+            with pytest.raises(Unreachable, match="something else answers"):
+                await ask
         images = RegistryImages(client, None)  # type: ignore[arg-type]
         assert await images.exists("binder/r2d-x:one") is Presence.UNKNOWN
         found.ping = 401
