@@ -79,7 +79,7 @@ class Connection:
                 self._heed(response)
                 reply = await _reply(response)
         except _LOST as error:
-            raise self._lost(error) from error
+            raise self._lost(_words(error)) from error
         except asyncio.CancelledError:
             self._throttle.breaker.abandoned()
             raise
@@ -111,7 +111,7 @@ class Connection:
                         if event.startswith(b"data: "):
                             yield event[6:]
         except _LOST as error:
-            raise self._lost(error) from error
+            raise self._lost(_words(error)) from error
         except (asyncio.CancelledError, GeneratorExit):
             self._throttle.breaker.abandoned()
             raise
@@ -128,9 +128,7 @@ class Connection:
             self._signs = signed
         elif response.status < 500 and response.status != 429 and self._signs and not signed:
             self._retire()
-            sentence = f"JupyterHub does not answer: what is at its address says {response.status} and is no JupyterHub."
-            self._throttle.lost(sentence)
-            raise Unreachable(sentence)
+            raise self._lost(f"what is at its address says {response.status} and is no JupyterHub")
 
     def _retire(self) -> None:
         if old := self._session:
@@ -139,8 +137,8 @@ class Connection:
             self._retired[task] = old
             task.add_done_callback(lambda task: self._retired.pop(task, None))
 
-    def _lost(self, error: BaseException) -> Unreachable:
-        sentence = f"JupyterHub does not answer: {_words(error)}."
+    def _lost(self, why: str) -> Unreachable:
+        sentence = f"JupyterHub does not answer: {why}."
         self._throttle.lost(sentence)
         return Unreachable(sentence)
 

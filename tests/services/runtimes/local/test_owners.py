@@ -25,6 +25,7 @@ from tests.services.runtimes.local.owner import Strict, end, workshop
 
 ROOT = Path(__file__).parents[4]
 PACKAGES = ("venv/lib/python3/site-packages/one/__init__.py", "venv/lib/python3/site-packages/two/a/b.py", "venv/bin/python")
+STRUCK = {"stop": "stopped", "kill": "killed"}
 CONTENT = {"index.ipynb": "{}", ".git/HEAD": "ref: refs/heads/main", "data/a.csv": "1,2"}
 
 
@@ -75,6 +76,15 @@ class Owners:
         Strict(self.workshop, job).proceed(exists=False)
         return job
 
+    def strike(self, how: str, change: int, post_build: str) -> BuildJob | None:
+        """An attempt whose owner was stopped (`stop`) or killed (`kill`) at this change of files; None where it makes so many no more."""
+        job = self.attempt(post_build)
+        word = self.ask(f"{how} {change} {json.dumps(asdict(job))}")
+        if word == STRUCK[how]:
+            return job
+        assert word == "ok"
+        return None
+
     def check(self, job: BuildJob, post_build: str) -> None:
         """The image is there and whole."""
         record = self.workshop.images.open(job.image)
@@ -119,51 +129,36 @@ class Impatient(Strict):
 
 @pytest.mark.parametrize("post_build", ["", "postBuild"])
 def test_an_owner_that_is_stopped_anywhere_hurts_no_other_and_none_hurts_it(owners: Owners, post_build: str) -> None:
-    change = 0
-    while True:
-        change += 1
-        job = owners.attempt(post_build)
-        word = owners.ask(f"stop {change} {json.dumps(asdict(job))}")
-        if word != "stopped":
-            break
+    change = 1
+    while job := owners.strike("stop", change, post_build):
         mine = Strict(owners.workshop, job)
         for _ in range(20):
             mine.look()
         assert owners.ask("go on") == "ok", f"stopped at change {change}"
         assert end(mine).ok, f"stopped at change {change}"
         owners.check(job, post_build)
-        change += 2  # every third one
-    assert word == "ok"
+        change += 3
 
 
 @pytest.mark.parametrize("post_build", ["", "postBuild"])
 def test_an_owner_that_is_killed_anywhere_is_followed_by_another(owners: Owners, post_build: str) -> None:
-    change = 0
-    while True:
-        change += 1
-        job = owners.attempt(post_build)
-        word = owners.ask(f"kill {change} {json.dumps(asdict(job))}")
-        if word != "killed":
-            break
+    change = 1
+    while job := owners.strike("kill", change, post_build):
         found = end(Strict(owners.workshop, job))
         assert found.ok, f"killed at change {change}: {found.reason}"
         owners.check(job, post_build)
-    assert word == "ok"
+        change += 1
 
 
 @pytest.mark.parametrize("post_build", ["", "postBuild"])
 def test_an_owner_that_never_lets_go_is_left_behind_and_hurts_nobody_when_it_awakens(owners: Owners, post_build: str) -> None:
-    change = 0
-    while True:
-        change += 1
-        job = owners.attempt(post_build)
-        word = owners.ask(f"stop {change} {json.dumps(asdict(job))}")
-        if word != "stopped":
-            break
+    change = 1
+    while job := owners.strike("stop", change, post_build):
         given_up = end(Impatient(owners.workshop, job))
         if given_up.ok:  # it had come to its end, but for clearing up
             assert owners.ask("go on") == "ok"
             owners.check(job, post_build)
+            change += 1
             continue
         assert given_up.retryable
         forget(owners.workshop, job.handle, 0)
@@ -171,8 +166,7 @@ def test_an_owner_that_never_lets_go_is_left_behind_and_hurts_nobody_when_it_awa
         assert end(Strict(owners.workshop, again)).ok
         owners.ask("go on")
         owners.check(again, post_build)
-        change += 3  # every fourth one: each takes two attempts
-    assert word == "ok"
+        change += 4  # each takes two attempts
 
 
 async def test_an_answer_that_could_not_be_written_is_written_later(owners: Owners) -> None:
