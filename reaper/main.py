@@ -99,7 +99,7 @@ def lanes(
     """How sweeps are asked for, by names, and the work that runs them for ever.
 
     Those that speak to the hub, and those that read disks and engines, run one after the other beside the rest, so that a hub
-    which does not answer holds up no nudge. What waits already is not asked for again.
+    which does not answer holds up no nudge. What waits already is not asked for again; what has failed is, in a few seconds.
     """
     queues: list[asyncio.Queue[str]] = [asyncio.Queue(), asyncio.Queue(), asyncio.Queue()]
     waiting: set[str] = set()
@@ -110,7 +110,17 @@ def lanes(
                 waiting.add(name)
                 queues[1 if name in OF_THE_HUB else 2 if name in SLOW else 0].put_nowait(name)
 
-    return ask, [_sweeping(sweeps, queue, every, waiting) for queue in queues]
+    async def sweeping(queue: asyncio.Queue[str]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            name = await queue.get()
+            waiting.discard(name)
+            # A little early is not too early: beat's messages come a period apart, give or take their way.
+            await sweeps.run(name, every[name] * 0.8)
+            if (wait := sweeps.soon(name)) and wait < every[name]:
+                loop.call_later(wait, ask, name)
+
+    return ask, [sweeping(queue) for queue in queues]
 
 
 async def _clock(ask: Callable[..., None], every: dict[str, float]) -> None:
@@ -124,14 +134,6 @@ async def _clock(ask: Callable[..., None], every: dict[str, float]) -> None:
                 due[name] = now + every[name] * 1.5
                 ask(name)
         await asyncio.sleep(1)
-
-
-async def _sweeping(sweeps: Sweeps, wanted: asyncio.Queue[str], every: dict[str, float], waiting: set[str]) -> None:
-    while True:
-        name = await wanted.get()
-        waiting.discard(name)
-        # A little early is not too early: beat's messages come a period apart, give or take their way.
-        await sweeps.run(name, every[name] * 0.8)
 
 
 def main(settings: Settings) -> None:

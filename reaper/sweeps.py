@@ -6,7 +6,8 @@ are safe, and a reaper that died is replaced when its lease has run out. No tran
 wait for the hub for minutes, and an open transaction would hold up every reader of events and every vacuum.
 
 A sweep that takes long is run less often: it rests for `_REST` times as long as it took, so that a slow hub or a big disk is
-looked at for a tenth of the time at most.
+looked at for a tenth of the time at most. One that fails is tried again in seconds: a server that was lost while the hub did
+not answer is not to wait for the next turn.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ Sweep = Callable[[], Awaitable[Findings]]
 
 _LEASE = 20.0  # seconds
 _REST = 9.0
+_AGAIN = 2.0  # seconds after a failed run; twice as many after each further one
+_DOUBLINGS = 10
 
 _MAKE = sa.text("INSERT INTO sweep (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _TAKE = sa.text("""
@@ -57,9 +60,15 @@ class Sweeps:
         self._db = db
         self._table = table
         self._owner = owner or secrets.token_hex(8)
+        self._failed_in_a_row: dict[str, int] = {}
         self._seconds = Summary("dockyard_sweep_seconds", "How long sweeps took", ["sweep"], registry=registry)
         self._failures = Counter("dockyard_sweep_failures", "Sweeps that could not be finished", ["sweep"], registry=registry)
         self._findings = Counter("dockyard_sweep_findings", "What sweeps have found and mended", ["sweep", "what"], registry=registry)
+
+    def soon(self, name: str) -> float:
+        """Seconds until a sweep whose last run here has failed may be tried again, well before its next turn; 0: it has not."""
+        failed = self._failed_in_a_row.get(name, 0)
+        return _AGAIN * 2.0 ** (failed - 1) if failed else 0.0
 
     async def run(self, name: str, every: float) -> Findings | None:
         """Run one sweep if it is due and nobody else runs it; what it found, or None."""
@@ -67,6 +76,7 @@ class Sweeps:
             await self._db.rows(_MAKE, {"name": name})
             taken = {"name": name, "owner": self._owner, "lease": _LEASE, "every": every, "rest": _REST if every else 0.0}
             if not await self._db.rows(_TAKE, taken):
+                self._failed_in_a_row.pop(name, None)  # somebody else has done it, or does
                 return None
             return await self._held(name)
         except (DockyardError, sa.exc.DBAPIError, OSError) as error:
@@ -117,12 +127,14 @@ class Sweeps:
             self._findings.labels(name, what).inc(max(0, number))
         await self._db.rows(_DONE, {
             "name": name, "owner": self._owner, "findings": json.dumps(dict(findings)), "seconds": seconds})
+        self._failed_in_a_row.pop(name, None)
         if any(findings.values()):
             log.info("sweep_found", sweep=name, seconds=round(seconds, 3), **findings)
         return findings
 
     def _failed(self, name: str, error: BaseException) -> None:
         self._failures.labels(name).inc()
+        self._failed_in_a_row[name] = min(self._failed_in_a_row.get(name, 0) + 1, _DOUBLINGS)
         log.warning("sweep_failed", sweep=name, reason=_words(error))
 
 

@@ -24,9 +24,10 @@ from services.errors import Misconfigured, Unreachable
 from services.hub.throttle import Throttle
 
 _UNIX = "http+unix"
-# A hub whose slow_spawn_timeout is not 0 answers a start only when the server is up or this many seconds have passed
-# (10 by default), so an answer may be late; a stream gets a sign of life every 8 seconds.
-_CALL = aiohttp.ClientTimeout(total=90, sock_connect=5)
+# A hub answers a start when the server is up or slow_spawn_timeout is over, a stop when it is gone or slow_stop_timeout is
+# over (10 seconds by default), so an answer may be late; after twice as long nobody is there: the connection has died without
+# a word. Every call may be made again, and then adopts what the first one has begun. A stream gets a sign of life every 8 s.
+_CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 _SIGN = "X-JupyterHub-Version"

@@ -155,7 +155,7 @@ class Faults:
                 for _ in range(20):
                     for queue in (BUILDS, LAUNCHES):
                         app.send_task(TASKS[queue], queue=queue, expires=10, retry=False)
-                    for sweep in ("nudge", "servers", "builds", "cull"):
+                    for sweep in ("nudge", "activity", "users", "things", "cull"):
                         app.send_task(TASKS[HOUSEKEEPING], args=(sweep,), queue=HOUSEKEEPING, expires=10, retry=False)
         await asyncio.to_thread(send)
 

@@ -9,6 +9,7 @@ from reaper.sweeps import Findings, Sweeps
 from services.db import Database
 from services.errors import Unreachable
 from services.settings import Settings
+from services.tasks import end
 from tests.faults.proxy import Proxy
 from tests.services.db.test_engine import proxy
 
@@ -60,6 +61,32 @@ async def test_a_hub_that_does_not_answer_holds_up_no_other_sweep(settings: Sett
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await db.aclose()
+
+
+async def test_a_sweep_that_fails_is_tried_again_long_before_its_next_turn(settings: Settings) -> None:
+    db = Database(settings.database)
+    runs, done = 0, asyncio.Event()
+
+    async def fails_twice() -> Findings:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise Unreachable("JupyterHub does not answer.")
+        done.set()
+        return {}
+
+    sweeps = Sweeps(db, {"activity": fails_twice})
+    ask, works = lanes(sweeps, {"activity": 3600.0})
+    tasks = [asyncio.create_task(work) for work in works]
+    ask("activity")
+    await asyncio.wait_for(done.wait(), 120)
+    async with asyncio.timeout(120):
+        while sweeps.soon("activity"):
+            await asyncio.sleep(0.01)
+    await end(*tasks)
+    (row,) = await db.rows(sa.text("SELECT runs, error FROM sweep"))
+    assert (runs, row.runs, row.error) == (3, 1, "")
     await db.aclose()
 
 
