@@ -1,7 +1,8 @@
 """`bench gaps`: what launches depend on goes away for minutes and comes back; what becomes of the launches meanwhile and after.
 
 Real processes on the runtime `fake` and the mock hub, with Postgres and Valkey of their own (see `tests/faults/gaps.py`). Each
-case has an installation to itself: hub-down, hub-flapping, hub-slow, hub-429, hub-503, valkey-down, postgres-restarts.
+case has an installation to itself: hub-down, hub-flapping, hub-slow, hub-429, hub-503, valkey-down, postgres-restarts. With a
+real git server, and a real registry where one is installed: forge- and registry-down, -slow, -503, -429, -401, -403.
 """
 
 import argparse
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS = {"hub-down": 600.0, "valkey-down": 300.0, "postgres-restarts": 30.0}
 OTHERS = 60.0
+OUTSIDE = 45.0  # less than `builds.patience`
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def bench(args: argparse.Namespace) -> Report:
     """Run the cases one after the other."""
     from tests.faults.gaps import CASES
+    from tests.faults.outside import FORGE, REGISTRY
+    from tests.services.registry.servers import PROGRAM
 
     report = Report("gaps", machine.describe())
-    for name in args.case or CASES:
-        seconds = args.seconds or SECONDS.get(name, OTHERS)
+    outside = FORGE | (REGISTRY if PROGRAM else {})
+    for name in args.case or [*CASES, *outside]:
+        seconds = args.seconds or SECONDS.get(name, OUTSIDE if name in outside else OTHERS)
         gap = asyncio.run(_run(name, seconds))
         for what, value in gap.figures.items():
             report.notes.append(f"{name}, {seconds:.0f} s: {what}: {value:g}")
@@ -46,15 +51,17 @@ async def _run(name: str, seconds: float) -> "Gap":
     import httpx
 
     from tests.faults.checker import check, settled
-    from tests.faults.gaps import run
+    from tests.faults.gaps import CASES, run
+    from tests.faults.outside import outside
     from tests.faults.site import site
 
     with tempfile.TemporaryDirectory(prefix="dockyard-gaps-") as directory:
         async with (
-            site(Path(directory)) as found,
+            outside(Path(directory)) as there,
+            site(Path(directory), **({} if name in CASES else there.settings)) as found,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{found.port}", trust_env=False, limits=httpx.Limits(
                 max_connections=None), timeout=60) as client,
         ):
-            gap = await run(found, client, name, seconds)
+            gap = await run(found, client, (CASES | there.cases)[name], seconds)
             gap.wrong += await settled(found, 60) + await check(found)
             return gap

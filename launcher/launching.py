@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from services.db import Batch, DatabaseGone
-from services.errors import DockyardError, ImageVanished, LaunchFailed, LeaseLost, Overloaded, Unreachable
+from services.errors import DockyardError, Forbidden, ImageVanished, LaunchFailed, LeaseLost, Misconfigured, Overloaded, Unreachable
 from services.events import Kind, NewEvent
 from services.hub.client import Hub
 from services.hub.models import UserOptions
@@ -222,8 +222,10 @@ class Launching:
 
     async def _vanished(self, lease: Lease, error: LaunchFailed) -> bool:
         """Send the launch back to a build, once, if its image is really gone."""
-        row = lease.claimed.row
-        if row["rebuilt"] or await self._images.exists(row["image"]) is not Presence.NO:
+        row, presence = lease.claimed.row, Presence.UNKNOWN
+        with contextlib.suppress(Forbidden, Misconfigured):  # a registry that refuses us says nothing of the image
+            presence = await self._images.exists(row["image"])
+        if row["rebuilt"] or presence is not Presence.NO:
             return False
         log.warning("image_vanished", image=row["image"], reason=error.sentence)
         wanted = Wanted(
@@ -263,18 +265,17 @@ class Launching:
             lease.released = True
             return
         if cancelled:
-            reason = {"code": "cancelled", "message": "The launch was cancelled.", "hint": ""}
-            move = Move(claimed.id, LaunchState.CANCELLED, (NewEvent(Kind.CANCELLED, {"reason": reason}),), epoch=claimed.epoch)
+            told = NewEvent(Kind.CANCELLED, {"reason": {"code": "cancelled", "message": "The launch was cancelled.", "hint": ""}})
+            move = Move(claimed.id, LaunchState.CANCELLED, (told,), epoch=claimed.epoch)
         else:
-            move = Move(
-                claimed.id, LaunchState.STOPPED, (NewEvent(Kind.STOPPED, {"why": claimed.row["stop_reason"]}),), epoch=claimed.epoch)
+            told = NewEvent(Kind.STOPPED, {"why": claimed.row["stop_reason"]})
+            move = Move(claimed.id, LaunchState.STOPPED, (told,), epoch=claimed.epoch)
         await self._teller.must(move)
         lease.released = True
         log.info("launch_stopped", why=claimed.row["stop_reason"] or "cancelled")
 
     async def _remove(self, lease: Lease) -> None:
-        name, _ = _names(lease)
-        await self._hub.remove(name)
+        await self._hub.remove(_names(lease)[0])
 
     async def _insert(self, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
         ours = {row.id for row in await self._teller.db.rows(_SERVERS, {"rows": json.dumps(list(rows))})}

@@ -25,6 +25,7 @@ RESOLVE = Work(
     name="launch", table="launch", where="c.state IN ('waiting', 'resolving')", share=shares.LAUNCH,
     columns=("target", "state", "provider", "spec", "repo", "ref", "build_only", "rebuild", "resolved_ref", "options",
              "subdir", "environment_link", "client"),
+    returns="now() - t.state_at AS age",
 )
 BUILD = Work(
     name="build", table="build", share=shares.BUILD,

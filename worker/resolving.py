@@ -1,18 +1,19 @@
 """From a link to a commit, and from a commit to an image that exists or a build that makes it."""
 
 import asyncio
+import random
 from collections.abc import Mapping
 
 import structlog
 
 from services.db import DatabaseGone
-from services.errors import DockyardError, Forbidden, LeaseLost, Misconfigured, UnknownProvider, Unreachable
+from services.errors import DockyardError, Forbidden, LeaseLost, Misconfigured, RateLimited, UnknownProvider, Unreachable
 from services.events import Kind, NewEvent
 from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.names import image_name
 from services.policy import Policy
-from services.providers.base import Provider, Resolved, Spec
+from services.providers.base import Provider, Resolved
 from services.providers.layout import identity, source
 from services.runtimes.base import ImageStore, Presence
 from services.settings import BuildSettings
@@ -20,8 +21,8 @@ from services.states import LaunchState
 from services.usecases.settle import Resolution, Settled, Settling, known
 
 log = structlog.get_logger()
-_TRIES = 3
-_RESTART = 10.0  # seconds that a registry may be away
+_SOON, _SLOW = 0.5, 10.0  # seconds until what does not answer is asked again: half of the launch's age, between these
+_QUIET = 2.0  # seconds of waiting of which nothing is said
 _PAUSE, _PATIENCE = 0.2, 150  # seconds, and how often, to wait until a cancelled build's run has been stopped
 
 
@@ -59,7 +60,7 @@ class Resolving:
         except (LeaseLost, DatabaseGone):
             raise
         except DockyardError as error:
-            await self._fail(lease, error)
+            await (self._wait(lease, error) if self._may_wait(lease, error) else self._fail(lease, error))
         lease.released = True
 
     async def _resolve(self, lease: Lease) -> tuple[Resolved, tuple[str, Resolved] | None]:
@@ -74,7 +75,8 @@ class Resolving:
             self._commit(row["provider"], row["spec"]), self._commit(apart, spec), return_exceptions=True)
         for what, found in (("", content), ("The environment repository: ", environment)):
             if isinstance(found, DockyardError):
-                raise type(found)(f"{what}{found.sentence}") from found
+                away = {"away": found.away} if isinstance(found, Unreachable) else {}
+                raise type(found)(f"{what}{found.sentence}", **away) from found
             if isinstance(found, BaseException):
                 raise found
         assert isinstance(content, Resolved)
@@ -87,19 +89,9 @@ class Resolving:
             raise UnknownProvider(f"No provider found for prefix {prefix}")
         spec = provider.parse(raw)
         self._policy.check_spec(spec)
-        resolved = provider.pinned(spec) or await self._resolved(provider, spec)
+        resolved = provider.pinned(spec) or await provider.resolve(spec)
         self._policy.check_row(prefix, raw, spec.repo, spec.ref, resolved.repo_url)
         return resolved
-
-    async def _resolved(self, provider: Provider, spec: Spec) -> Resolved:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return await provider.resolve(spec)
-            except Unreachable as error:
-                if attempt == _TRIES or not error.retryable:
-                    raise
-                await asyncio.sleep(0.5 * attempt)
-        raise Unreachable("The repository's server does not answer.")
 
     async def _settle(self, lease: Lease, resolved: Resolved, apart: tuple[str, Resolved] | None) -> None:
         claimed = lease.claimed
@@ -130,26 +122,35 @@ class Resolving:
         raise DockyardError("The image comes and goes; try again.")
 
     async def _presence(self, image: str) -> Presence:
-        """Whether the image exists. Unknown is not absent: what we have built ourselves is taken to be there, for anything else a
-        registry that is being restarted is waited for, and nothing is built on a guess.
+        """Whether the image exists. Unknown is not absent: what we have built ourselves is taken to be there, and for anything else
+        nothing is built on a guess.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _RESTART
-        while (presence := await self._look(image)) is Presence.UNKNOWN:
-            if await known(self._teller, image):
-                return Presence.YES
-            if loop.time() > deadline:
-                raise Unreachable("The image registry does not answer, so nothing was built.")
-            await asyncio.sleep(1)
-        return presence
-
-    async def _look(self, image: str) -> Presence:
         try:
-            return await self._images.exists(image)
+            presence = await self._images.exists(image)
         except (Forbidden, Misconfigured):  # A password that was changed has removed no image.
             if await known(self._teller, image):
                 return Presence.YES
             raise
+        if presence is Presence.UNKNOWN:
+            if not await known(self._teller, image):
+                raise Unreachable("The image registry does not answer, so nothing was built.")
+            return Presence.YES
+        return presence
+
+    def _may_wait(self, lease: Lease, error: DockyardError) -> bool:
+        """Whether this may pass by itself soon. A limit that the other side names the end of is longer than anybody waits here."""
+        passing = isinstance(error, Unreachable) and error.away and not isinstance(error, RateLimited)
+        return passing and _age(lease) < self._builds.patience
+
+    async def _wait(self, lease: Lease, error: DockyardError) -> None:
+        """Give the launch back for a moment, so that it takes nobody's place, and say why it waits."""
+        age, claimed = _age(lease), lease.claimed
+        told = {"message": f"{error.sentence} The launch waits, and this is tried again by itself."}
+        delay = min(max(_SOON, 0.5 * age), _SLOW) * random.uniform(0.8, 1.2)  # noqa: S311 - to spread, not to hide
+        await self._teller.must(Move(
+            claimed.id, None, (NewEvent(Kind.RESOLVING, told),) if age > _QUIET else (), epoch=claimed.epoch,
+            allowed=frozenset({LaunchState.RESOLVING}), values={"due_in": delay}, release=True))
+        log.info("launch_waits", reason=error.sentence, seconds=round(delay, 1))
 
     async def _fail(self, lease: Lease, error: DockyardError) -> None:
         reason = {"code": error.code, "message": error.sentence, "hint": _HINTS.get(type(error), "")}
@@ -158,6 +159,12 @@ class Resolving:
             epoch=lease.claimed.epoch, values={"reason": reason}))
         lease.released = True
         log.info("launch_failed", code=error.code, reason=error.sentence)
+
+
+def _age(lease: Lease) -> float:
+    """Seconds since somebody began to look this launch's link up."""
+    row = lease.claimed.row
+    return float(row["age"].total_seconds()) if row["state"] == LaunchState.RESOLVING else 0.0
 
 
 _HINTS: dict[type[DockyardError], str] = {

@@ -119,7 +119,7 @@ class Fetcher:
                 return Answer(str(url), response.status, names, content)
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unreachable(
-                f"{url.host} has a certificate that cannot be trusted; ask whoever runs it to mend that."
+                f"{url.host} has a certificate that cannot be trusted; ask whoever runs it to mend that.", away=False
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):

@@ -61,12 +61,12 @@ async def system_resolver(host: str, port: int) -> list[Address]:
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
             raise Unreachable(f"The host {host} cannot be looked up now; try again later.") from error
-        raise Unreachable(f"There is no host named {host}; check the link for a typing error.") from error
+        raise Unreachable(f"There is no host named {host}; check the link for a typing error.", away=False) from error
     except (OSError, UnicodeError) as error:
         raise Unreachable(f"The host {host} cannot be looked up: {error}.") from error
     addresses = [address for name in found if (address := literal(name)) is not None]
     if not addresses:
-        raise Unreachable(f"The host {host} has no usable address; check the link.")
+        raise Unreachable(f"The host {host} has no usable address; check the link.", away=False)
     return addresses
 
 

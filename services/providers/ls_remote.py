@@ -207,9 +207,9 @@ def complaint(url: GitUrl, errors: str) -> DockyardError | Moved:
     if status >= 500:
         return Unreachable(f"{url.host} answers with an error of its own ({status}); try again later.")
     if _says(errors, (r"certificate",)):
-        return Unreachable(f"{url.host} has no certificate that can be trusted; ask whoever runs it to mend that.")
+        return Unreachable(f"{url.host} has no certificate that can be trusted; ask whoever runs it to mend that.", away=False)
     if _says(errors, (r"cannot run ssh|ssh: not found|ssh: No such file",)):
-        return Unreachable("ssh is not installed where this service runs; use the https:// address of the repository.")
+        return Unreachable("ssh is not installed where this service runs; use the https:// address of the repository.", away=False)
     return Unreachable(f"{url.host} cannot be reached or does not speak git at {url.text}; check the link or try again later.")
 
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from services.errors import DockyardError, Unreachable
 from services.registry import Manifest, Reference, Registry
-from services.runtimes.base import BuildJob
+from services.runtimes.base import BuildJob, Presence
 
+log = structlog.get_logger()
 _LATEST = 253402300799  # the end of the year 9999: a commit may say that it is of any other
 _OCI = "application/vnd.oci.image.manifest.v1+json"
 
@@ -33,6 +36,16 @@ class EnvironmentGone(DockyardError):
     """The environment's image is not in the registry any more; it has to be made again."""
 
     retryable = True
+
+
+async def presence(registry: Registry, image: str) -> Presence:
+    """Whether the registry has an image; *unknown* where it does not answer. Raises `Misconfigured` or `Forbidden` for a refusal."""
+    try:
+        digest = await registry.digest(Reference.parse(image))
+    except Unreachable as error:
+        log.warning("registry_unknown", image=image, reason=error.sentence)
+        return Presence.UNKNOWN
+    return Presence.NO if digest is None else Presence.YES
 
 
 async def platform_manifest(registry: Registry, image: Reference) -> Manifest | None:

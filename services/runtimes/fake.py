@@ -4,7 +4,8 @@ What it does is written in the name of the repository, so that it can be driven 
 of the URL's path is `lines-N`, `slow-SECONDS`, `fail`, `crash-N` (the runtime itself fails N attempts), `hang`,
 `env-KEY` (needs the environment KEY, taking one second), `hold-N` (no line after the Nth before there is a file of this
 very name in `released/`), in any combination joined by `+`. A build's progress is kept in a directory, so it goes on
-while no worker looks, as a real one does, and can be adopted; `vanish` makes it forget itself half-way. """
+while no worker looks, as a real one does, and can be adopted; `vanish` makes it forget itself half-way. Its images are files
+too or, where there is a registry (`registry.url`), manifests without layers in that. """
 
 import asyncio
 import json
@@ -17,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.errors import Unreachable
+from services.registry import Reference, Registry
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan, Presence, Thing
+from services.runtimes.content import presence
 from services.settings import Settings
 from services.states import BuildState
 
+_OCI = "application/vnd.oci.image.manifest.v1+json"
 _EVERY = 0.05  # seconds between looks
 
 
@@ -64,7 +69,8 @@ class Script:
 class FakeBuilds:
     """Builder and image store at once; everything that runs is a file with the time of its start."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, registry: Registry | None = None) -> None:
+        self._registry = registry
         self._builds, self._images, self._environments = root / "builds", root / "images", root / "environments"
         self._released = root / "released"
         for directory in (self._builds, self._images, self._environments):
@@ -114,8 +120,22 @@ class FakeBuilds:
             return
         if script.environment:
             _write(self._environments / script.environment, {})
-        _write(self._images / _name(job.image), {})
+        try:
+            await self._push(job.image)
+        except Unreachable as error:
+            yield Exit(ok=False, reason=error.sentence, retryable=True)
+            return
         yield Exit(ok=True, facts={"environment": script.environment})
+
+    async def _push(self, image: str) -> None:
+        if self._registry is None:
+            _write(self._images / _name(image), {})
+            return
+        name = Reference.parse(image)
+        config = await self._registry.upload_bytes(name.repository, b"{}")
+        await self._registry.put_manifest(name, _OCI, json.dumps({
+            "schemaVersion": 2, "mediaType": _OCI, "layers": [],
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}}).encode())
 
     def _done(self, script: Script, state: dict[str, float]) -> int:
         if script.environment and "go" not in state:
@@ -144,6 +164,8 @@ class FakeBuilds:
 
     async def exists(self, image: str) -> Presence:
         """Whether a build has made it; `unknown` while the file `down` is there."""
+        if self._registry is not None:
+            return await presence(self._registry, image)
         if (self._images / "down").exists():
             return Presence.UNKNOWN
         return Presence.YES if (self._images / _name(image)).exists() else Presence.NO
@@ -217,11 +239,17 @@ class FakeRuntime:
 
     name = "fake"
 
-    def __init__(self, root: Path) -> None:
-        self.builder = FakeBuilds(root)
+    def __init__(self, root: Path, registry: Registry | None = None) -> None:
+        self._registry = registry
+        self.builder = FakeBuilds(root, registry)
         self.images = FakeImages(self.builder, root)
         self.spawning = NoServers()
         self.reality = FakeReality(self.builder, root)
+
+    async def aclose(self) -> None:
+        """Close the connections to the registry."""
+        if self._registry is not None:
+            await self._registry.aclose()
 
 
 def end_servers(directory: Path) -> None:
@@ -236,7 +264,8 @@ def end_servers(directory: Path) -> None:
 
 def make(settings: Settings) -> FakeRuntime:
     """A fake runtime below the home."""
-    return FakeRuntime(Path(settings.home.path or "/tmp/dockyard-fake") / "fake")  # noqa: S108 - tests give a home
+    root = Path(settings.home.path or "/tmp/dockyard-fake") / "fake"  # noqa: S108 - tests give a home
+    return FakeRuntime(root, Registry(settings.registry) if settings.registry.url else None)
 
 
 def _name(image: str) -> str:

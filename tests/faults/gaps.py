@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.asks import KNOWN
+from tests.faults.asks import KNOWN, Ask
 from tests.faults.client import Story, follow
 from tests.faults.site import Site
 
@@ -28,7 +28,7 @@ class Gap:
     figures: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
-    def ask(self, *scripts: str) -> "asyncio.Task[list[Story]]":
+    def ask(self, *scripts: str | Ask) -> "asyncio.Task[list[Story]]":
         """Launch, each with an own patience."""
         async def all_of() -> list[Story]:
             found = list(await asyncio.gather(*[follow(self.client, script, patience=self.seconds + 150) for script in scripts]))
@@ -175,10 +175,10 @@ CASES: dict[str, Callable[[Gap], Awaitable[None]]] = {
 }
 
 
-async def run(site: Site, client: httpx.AsyncClient, name: str, seconds: float) -> Gap:
+async def run(site: Site, client: httpx.AsyncClient, case: Callable[[Gap], Awaitable[None]], seconds: float) -> Gap:
     """One case; launches of a known image before it make sure that there is one."""
     gap = Gap(site, client, seconds)
     await gap.ask(KNOWN)
-    await CASES[name](gap)
+    await case(gap)
     gap.figures["launches"] = len(gap.stories)
     return gap

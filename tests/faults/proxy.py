@@ -28,6 +28,7 @@ class Proxy:
         self.latency = 0.0  # seconds for each piece, in each direction
         self.rate = 0  # bytes per second and direction of a connection; 0: as many as there are
         self.refusing = False
+        self.came = 0  # connections, those too that were refused
 
     async def __aenter__(self) -> Self:
         if isinstance(self._listen, int):
@@ -62,7 +63,13 @@ class Proxy:
         self.refusing, self.latency, self.rate = False, 0.0, 0
         self._flow.set()
 
+    def lead(self, target: Path | int) -> None:
+        """End every connection; new ones lead elsewhere."""
+        self._target = target
+        self.cut()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
         if self.refusing:
             writer.transport.abort()
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from services.events import Wake
 from services.hub.client import Hub
 from services.lifecycle import ClaimLoop, Claims, Teller
 from services.queue import LAUNCHES, Bell, Listener, Redis
-from services.runtimes import make_images
+from services.runtimes.fake import make
 from services.secrets import Secret
-from services.settings import HubSettings, LeaseSettings, Settings
+from services.settings import HubSettings, LeaseSettings, RegistrySettings, Settings
 from services.usecases import read
 from tests.services.lifecycle.test_moves import insert
+from tests.services.registry.test_gaps import door
 
 
 class Place:
@@ -84,8 +85,8 @@ async def place(settings: Settings, path: Path, behaviour: Behaviour, **more: fl
     bell = Bell(redis, lambda _: None)
     teller = Teller(db, Wake(redis), bell)
     listener = Listener(redis, LAUNCHES)
-    async with Hub(found) as hub:
-        work = Launching(teller, hub, make_images(settings), Secret("00" * 32), found, settings.builds)
+    async with Hub(found) as hub, aclosing(make(settings)) as runtime:
+        work = Launching(teller, hub, runtime.images, Secret("00" * 32), found, settings.builds)
         loop = ClaimLoop(
             "launch", Claims(db, LAUNCH, "me", 60), listener.ear(), work.work, capacity=hub.throttle.room,
             settings=LeaseSettings(poll=0.1, drain=0.0), batch=64)
@@ -175,6 +176,19 @@ async def test_a_bad_image_is_tried_by_one_launch_and_all_get_the_reason(setting
         assert found.mock.counts["starts"] == 5 + 2  # one launch had its two attempts
         rows = await found.db.rows(sa.text("SELECT DISTINCT reason->>'message' AS said FROM launch WHERE state = 'failed'"))
         assert [row.said for row in rows] == ["told to"]
+
+
+async def test_a_registry_that_refuses_us_hides_no_reason(settings: Settings, tmp_path: Path) -> None:
+    async with door() as refusing:
+        refusing.status = 401
+        settings = replace(settings, registry=RegistrySettings(url=refusing.url))
+        async with place(settings, tmp_path / "hub.sock", Behaviour(fail_named="bad"), retries=0) as found:
+            await found.come()
+            await found.ask(1, "tests/bad:1", "bad")
+            await found.until({("failed", 1): 1})
+            (row,) = await found.db.rows(sa.text("SELECT reason->>'message' AS said FROM launch"))
+            assert row.said == "told to"
+            assert refusing.asked
 
 
 async def test_a_good_image_is_held_until_its_first_server_runs(settings: Settings, tmp_path: Path) -> None:

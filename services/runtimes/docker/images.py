@@ -9,7 +9,7 @@ import structlog
 from services.errors import Unreachable
 from services.registry import Reference, Registry
 from services.runtimes.base import Presence
-from services.runtimes.content import configuration, platform_manifest
+from services.runtimes.content import configuration, platform_manifest, presence
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.layers import Layers
 from services.runtimes.docker.order import Recipe
@@ -30,12 +30,7 @@ class RegistryImages:
 
     async def exists(self, image: str) -> Presence:
         """Ask the registry."""
-        try:
-            digest = await self._registry.digest(Reference.parse(image))
-        except Unreachable as error:
-            log.warning("registry_unknown", image=image, reason=error.sentence)
-            return Presence.UNKNOWN
-        return Presence.NO if digest is None else Presence.YES
+        return await presence(self._registry, image)
 
     async def environment_exists(self, key: str) -> bool:
         """Whether there is an environment of this key that is not too old. `Unreachable` where nobody knows."""

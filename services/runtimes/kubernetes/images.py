@@ -1,12 +1,8 @@
 """Images in a registry, as every node pulls them."""
 
-import structlog
-
-from services.errors import DockyardError
 from services.registry import Reference, Registry
 from services.runtimes.base import Presence
-
-log = structlog.get_logger()
+from services.runtimes.content import presence
 
 
 class RegistryImages:
@@ -21,12 +17,8 @@ class RegistryImages:
         await self._registry.aclose()
 
     async def exists(self, image: str) -> Presence:
-        """Whether a node could pull it; a registry that does not answer, or refuses us, does not know."""
-        try:
-            return Presence.NO if await self._registry.digest(Reference.parse(image)) is None else Presence.YES
-        except DockyardError as error:
-            log.warning("registry_unknown", image=image, reason=error.sentence)
-            return Presence.UNKNOWN
+        """Whether a node could pull it."""
+        return await presence(self._registry, image)
 
     async def environment_exists(self, key: str) -> bool:
         """Nobody asks: the pod of a build looks for itself."""

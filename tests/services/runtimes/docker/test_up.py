@@ -84,7 +84,8 @@ async def place(request: pytest.FixtureRequest, store: RegistryServer) -> AsyncI
         own = f"up-{secrets.token_hex(4)}"
         with GitServer(root / "repositories", host=lab.gateway()) as git:
             environ = lab.environment(
-                store, request.param, docker_installation=own, docker_server_network=own, builds_timeout=900, leases_seconds=3)
+                store, request.param, docker_installation=own, docker_server_network=own, builds_timeout=900, builds_patience=10,
+                leases_seconds=3)
             up = Up(root / "home", free_ports(), "docker", **environ)
             await up.start()
             try:
