@@ -114,6 +114,7 @@ class Launch(Body):
     urlpath: str = Field(default="", description="What to open in the server.")
     reason: Reason | None = None
     position: int | None = Field(default=None, description="In the queue, from 1.")
+    waits: str | None = Field(default=None, description="What it waits for that is away or has no room, in words, while that is so.")
     estimate_seconds: float | None = Field(default=None, description="Until it is ready, as far as known.")
     estimate_low: float | None = Field(default=None, description="A quarter of those before took less.")
     estimate_high: float | None = Field(default=None, description="A quarter of those before took more.")

@@ -53,7 +53,8 @@ class Launch:
     environment: str = ""  # provider/spec of the repository that the environment is made of, where it is another
     environment_ref: str | None = None  # its commit, once known
     reason: Reason | None = None
-    position: int | None = None  # in the queue of builds, from 1
+    position: int | None = None  # in the queue, from 1
+    waits: str | None = None  # what it waits for that is away or has no room, in words
     estimate_seconds: float | None = None  # until ready, as far as known
     estimate_low: float | None = None  # a quarter of those before took less
     estimate_high: float | None = None  # a quarter of those before took more

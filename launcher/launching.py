@@ -204,9 +204,9 @@ class Launching:
             await self._fail(lease, type(error)(f"{error.sentence} The launch has waited for {age / 60:.0f} minutes and was given up.", *(
                 [error.retry_after] if isinstance(error, Overloaded) else [])))
             return
-        message = f"{error.sentence} The launch waits and goes on by itself."
+        told = {"message": f"{error.sentence} The launch waits and goes on by itself.", "waits": True}
         await self._teller.must(Move(
-            claimed.id, None, (NewEvent(Kind.PROGRESS, {"message": message}),), epoch=claimed.epoch,
+            claimed.id, None, (NewEvent(Kind.PROGRESS, told),), epoch=claimed.epoch,
             allowed=frozenset({LaunchState.LAUNCHING}), values={"due_in": delay}, release=True))
         lease.released = True
         log.warning("launch_waits", reason=error.sentence, seconds=round(delay, 1))

@@ -122,10 +122,11 @@ def steps_of(launch: Launch, pushes: bool) -> tuple[Step, ...]:
         now = names.index({"building": "push" if pushing else "build", "launching": "launch"}.get(state, "resolve"))
     else:
         now = max((names.index(name) for name in spent if name in names), default=0) if ended_badly else len(names)
+    asking = launch.waits or "The forge is being asked." if state == "resolving" else ""
     details = {
-        "resolve": launch.resolved_ref[:10] if launch.resolved_ref else "The forge is being asked." if state == "resolving" else "",
+        "resolve": launch.resolved_ref[:10] if launch.resolved_ref else asking,
         "build": "It exists already." if "build" not in spent else _BUILD.get(launch.build_state or "", ""),
-        "launch": "The hub is being asked." if state == "launching" else "",
+        "launch": launch.waits or "The hub is being asked." if state == "launching" else "",
     }
     steps = []
     for number, name in enumerate(names):
@@ -243,6 +244,8 @@ def _now(launch: Launch) -> tuple[str, str, str]:
         case "building":
             usual = wait or "New environments take 20 to 60 seconds."
             return "Building the environment.", usual, "The next visitor will not wait for it."
+        case "launching" if launch.waits:
+            return "Your server starts as soon as it can.", "", _before(ahead, "launch", "launches") if queued else ""
         case "launching":
             reused = "build" not in launch.steps
             return "Starting your server.", wait or "Usually 2 seconds.", "This environment exists already." if reused else ""

@@ -43,6 +43,12 @@ class LaunchView:
     timings: Mapping[str, float]  # state -> seconds spent in it so far
     ends: Ends | None  # of its ready server
     position: int | None  # launches and builds before this one, while it waits
+    waits: str = ""  # what it waits for that is away or has no room, as it was told last
+
+
+_EVENTS = sa.text("""
+    SELECT state, at, CASE WHEN jsonb_exists(data, 'waits') THEN data->>'message' END AS waits FROM event WHERE launch = :id ORDER BY seq
+""")
 
 
 async def launch(db: Database, launch_id: str) -> LaunchView:
@@ -51,10 +57,10 @@ async def launch(db: Database, launch_id: str) -> LaunchView:
     if not rows:
         raise NotFound("There is no such launch. It may have expired; start a new one.")
     row = rows[0]._asdict()
-    events = await db.rows(
-        sa.text("SELECT state, at FROM event WHERE launch = :id ORDER BY seq"), {"id": launch_id})
+    events = await db.rows(_EVENTS, {"id": launch_id})
     timings = _timings([(event.state, event.at) for event in events], row["created_at"], row["ended_at"] or row["now"])
-    return LaunchView(row, timings, await _ends(db, row), await position(db, row))
+    waits = events[-1].waits if events and row["ended_at"] is None else ""
+    return LaunchView(row, timings, await _ends(db, row), await position(db, row), waits or "")
 
 
 async def _ends(db: Database, row: Mapping[str, Any]) -> Ends | None:
