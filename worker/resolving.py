@@ -145,7 +145,7 @@ class Resolving:
     async def _wait(self, lease: Lease, error: DockyardError) -> None:
         """Give the launch back for a moment, so that it takes nobody's place, and say why it waits."""
         age, claimed = _age(lease), lease.claimed
-        told = {"message": f"{error.sentence} The launch waits, and this is tried again by itself.", "waits": True}
+        told = {"message": f"{error.sentence} Dockyard tries again by itself.", "waits": True}
         delay = min(max(_SOON, 0.5 * age), _SLOW) * random.uniform(0.8, 1.2)  # noqa: S311 - to spread, not to hide
         await self._teller.must(Move(
             claimed.id, None, (NewEvent(Kind.RESOLVING, told),) if age > _QUIET else (), epoch=claimed.epoch,

@@ -122,11 +122,10 @@ def steps_of(launch: Launch, pushes: bool) -> tuple[Step, ...]:
         now = names.index({"building": "push" if pushing else "build", "launching": "launch"}.get(state, "resolve"))
     else:
         now = max((names.index(name) for name in spent if name in names), default=0) if ended_badly else len(names)
-    asking = launch.waits or "The forge is being asked." if state == "resolving" else ""
     details = {
-        "resolve": launch.resolved_ref[:10] if launch.resolved_ref else asking,
+        "resolve": launch.resolved_ref[:10] if launch.resolved_ref else "The forge is being asked." if state == "resolving" else "",
         "build": "It exists already." if "build" not in spent else _BUILD.get(launch.build_state or "", ""),
-        "launch": launch.waits or "The hub is being asked." if state == "launching" else "",
+        "launch": "The hub is being asked." if state == "launching" else "",
     }
     steps = []
     for number, name in enumerate(names):
@@ -232,7 +231,7 @@ def _now(launch: Launch) -> tuple[str, str, str]:
             return (_before(ahead, "launch", "launches") if queued else "Waiting for a free worker."), wait, ""
         case "resolving":
             ref = "the newest version" if launch.ref in ("", "HEAD") else launch.ref
-            return f"Looking up {ref} of {launch.repo or launch.spec}.", wait, ""
+            return f"Looking up {ref} of {launch.repo or launch.spec}.", wait, launch.waits or ""
         case "building" if queued and launch.build_state == "queued":
             return _before(ahead, "build", "builds"), wait, ""
         case "building" if launch.build_state == "queued":
@@ -245,7 +244,8 @@ def _now(launch: Launch) -> tuple[str, str, str]:
             usual = wait or "New environments take 20 to 60 seconds."
             return "Building the environment.", usual, "The next visitor will not wait for it."
         case "launching" if launch.waits:
-            return "Your server starts as soon as it can.", "", _before(ahead, "launch", "launches") if queued else ""
+            place = _before(ahead, "launch", "launches") if queued else ""
+            return "Your server starts as soon as it can.", "", f"{launch.waits} {place}".rstrip()
         case "launching":
             reused = "build" not in launch.steps
             return "Starting your server.", wait or "Usually 2 seconds.", "This environment exists already." if reused else ""

@@ -53,7 +53,8 @@ def test_estimates_are_told_as_one_would_say_them(low, high, text):
         (story("launching", steps={"build": 9, "launch": 1}, estimate_low=0.5, estimate_high=1.0), "Starting your server.", "A moment.",
          ""),
         (story("launching", waits="JupyterHub does not answer.", position=3), "Your server starts as soon as it can.", "",
-         "2 launches are before yours."),
+         "JupyterHub does not answer. 2 launches are before yours."),
+        (story("resolving", waits="It does not answer."), "Looking up main of norvig/pytudes.", "", "It does not answer."),
         (story("ready"), "Ready. Opening JupyterLab…", "", ""),
         (story("ready", urlpath="rstudio/?x=1"), "Ready. Opening RStudio…", "", ""),
         (story("failed", reason=Reason(code="x", message="It broke.", hint="Mend it.")), "It broke.", "", "Mend it."),
@@ -126,10 +127,3 @@ def test_a_ready_page_says_when_its_server_ends(why, left, soon, said):
     assert told.now == ("Your server is running." if soon and said else "Ready. Opening JupyterLab…")
     stopping = tell(launch.model_copy(update={"target": "stopped"}), now=BASE["created_at"])
     assert stopping.end is None
-
-
-@pytest.mark.parametrize(
-    ("state", "place", "usual"), [("resolving", 0, "The forge is being asked."), ("launching", -1, "The hub is being asked.")])
-def test_a_step_says_what_it_waits_for(state, place, usual):
-    assert story(state).steps[place].detail == usual
-    assert story(state, waits="It does not answer.").steps[place].detail == "It does not answer."
