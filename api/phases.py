@@ -68,6 +68,8 @@ def body(event: StoredEvent, token: Callable[[str], str]) -> dict[str, Any]:
         found["build"] = data["build"]
     elif kind == Kind.ENDING:
         found |= {"ends_at": data["ends_at"], "why": data["why"]}
+    elif "waits" in data:
+        found["waits"] = True
     found["kind"], found["state"], found["at"] = kind, event.state, round(event.at, 3)
     return found
 

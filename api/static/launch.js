@@ -165,6 +165,7 @@
 
   let soon = 0;
   let phase = ""; // of the log
+  let waits = false;
   function listen() {
     stream?.close();
     stream = new EventSource(`${base}api/v1/launches/${id}/events?until=stopped`);
@@ -175,7 +176,9 @@
       if (number <= seen[0] && line <= seen[1]) return; // told already, on a connection before this one
       if (line >= 0) seen = [number, line];
       const event = JSON.parse(data);
-      if (event.kind === "progress") {
+      const turn = waits || event.waits; // what it waits for stands beside the line, which the server tells
+      waits = event.waits;
+      if (event.kind === "progress" && !turn) {
         if (state() === "launching" && at("detail")) at("detail").textContent = event.message.trim();
       } else if (event.state) {
         soon ||= setTimeout(() => { soon = 0; refresh(); }, 15); // events of one moment come together
