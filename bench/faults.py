@@ -93,7 +93,7 @@ async def _surroundings(runtime: str, seed: int) -> AsyncIterator[tuple["Asks", 
             async with GitServer(repositories) as git:
                 yield RealAsks(git, repositories, seed), {}
         else:
-            from tests.services.registry.servers import registry
+            from tests.registryserver import registry
             from tests.services.runtimes.docker import lab
 
             if why := lab.reason():

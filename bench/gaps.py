@@ -33,7 +33,7 @@ def bench(args: argparse.Namespace) -> Report:
     """Run the cases one after the other."""
     from tests.faults.gaps import CASES
     from tests.faults.outside import FORGE, REGISTRY
-    from tests.services.registry.servers import PROGRAM
+    from tests.registryserver import PROGRAM
 
     report = Report("gaps", machine.describe())
     outside = FORGE | (REGISTRY if PROGRAM else {})

@@ -22,7 +22,7 @@ from tests.faults.client import Story, follow
 from tests.faults.gaps import Gap
 from tests.faults.proxy import Proxy
 from tests.gitserver import Fault, GitServer, Repo
-from tests.services.registry.servers import PROGRAM, registry
+from tests.registryserver import PROGRAM, registry
 
 _LINKS = 5  # that have to be looked up in each gap
 _SLOW = 1.0  # seconds for each piece of an answer

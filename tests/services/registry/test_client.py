@@ -9,15 +9,8 @@ from bench.ports import free_port
 from services.errors import DockyardError, Misconfigured, Unreachable
 from services.registry import Reference, Registry
 from services.settings import RegistrySettings
-from tests.services.registry.servers import (
-    Issuer,
-    RegistryServer,
-    issuer,
-    needs_registry,
-    passwords,
-    push,
-    registry,
-)
+from tests.registryserver import RegistryServer, registry
+from tests.services.registry.servers import Issuer, issuer, needs_registry, passwords, push
 
 pytestmark = needs_registry
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

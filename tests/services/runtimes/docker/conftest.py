@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.gitserver import GitServer
-from tests.services.registry.servers import RegistryServer, registry
+from tests.registryserver import RegistryServer, registry
 from tests.services.runtimes.docker import lab
 
 

@@ -13,7 +13,7 @@ from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Ph
 from services.runtimes.docker import DockerRuntime, make
 from services.runtimes.docker.wall import chain
 from services.settings import Settings, load
-from tests.services.registry.servers import PROGRAM, RegistryServer
+from tests.registryserver import PROGRAM, RegistryServer
 
 ROOT = Path(__file__).resolve().parents[4]
 IMAGE = "dockyard/build:test"

@@ -14,7 +14,7 @@ from services.records import File
 from services.runtimes.base import Lines, Presence
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]

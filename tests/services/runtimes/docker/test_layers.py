@@ -22,7 +22,7 @@ from services.registry import Reference
 from services.runtimes.base import Presence
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import Executable, GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 from tests.services.runtimes.docker.mutations import START, TRAPS, Content, Tree, mutate, seeded
 

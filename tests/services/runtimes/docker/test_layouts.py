@@ -12,7 +12,7 @@ from services.egress.logins import Logins
 from services.runtimes.base import Source
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import Executable, GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 from tests.services.runtimes.docker.test_layers import tree_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]

@@ -14,7 +14,8 @@ from services.registry import Reference
 from services.runtimes.content import configuration, platform_manifest
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import RegistryServer, issuer, passwords, registry
+from tests.registryserver import RegistryServer, registry
+from tests.services.registry.servers import issuer, passwords
 from tests.services.runtimes.docker import lab
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]

@@ -20,7 +20,7 @@ from bench.ports import free_ports
 from tests.cli.test_up import Up
 from tests.e2e.local_up import Place, compute
 from tests.gitserver import GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 from tests.stack import log_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.runtimes.docker import DockerRuntime
 from tests.gitserver import Executable, GitServer, Repo
-from tests.services.registry.servers import RegistryServer
+from tests.registryserver import RegistryServer
 from tests.services.runtimes.docker import lab
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]

@@ -12,7 +12,8 @@ from services.runtimes.kubernetes.builder import PodBuilder
 from services.runtimes.kubernetes.client import Cluster
 from services.runtimes.kubernetes.telling import Telling
 from services.settings import RegistrySettings
-from tests.services.registry.servers import needs_registry, registry
+from tests.registryserver import registry
+from tests.services.registry.servers import needs_registry
 from tests.services.runtimes.kubernetes.apiserver import ApiServer
 from tests.services.runtimes.kubernetes.test_builder import JOB, followed, running
 
