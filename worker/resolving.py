@@ -21,7 +21,7 @@ from services.states import LaunchState
 from services.usecases.settle import Resolution, Settled, Settling, known
 
 log = structlog.get_logger()
-_SOON, _SLOW = 0.5, 10.0  # seconds until what does not answer is asked again: half of the launch's age, between these
+_SOON, _SLOW = 0.5, 5.0  # seconds until what does not answer is asked again: half of the launch's age, between these
 _QUIET = 2.0  # seconds of waiting of which nothing is said
 _PAUSE, _PATIENCE = 0.2, 150  # seconds, and how often, to wait until a cancelled build's run has been stopped
 

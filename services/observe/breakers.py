@@ -21,7 +21,7 @@ from services.errors import DockyardError, Unreachable
 T = TypeVar("T")
 
 _THRESHOLD = 5  # failures in a row until it opens
-_FIRST, _LONGEST = 1.0, 15.0  # seconds of the first and of the longest pause
+_FIRST, _LONGEST = 1.0, 5.0  # seconds of the first and of the longest pause, which is what a recovery waits for
 _PROBE = 20.0  # seconds
 _CALM = 30.0  # seconds without trouble after which the next pause is a first one again
 _MOST_HOSTS = 256

@@ -26,6 +26,7 @@ from services.settings import Settings
 from services.states import BuildState
 
 _OCI = "application/vnd.oci.image.manifest.v1+json"
+_AWAY = 5.0  # seconds: as long as a registry that was away may not be asked
 _EVERY = 0.05  # seconds between looks
 
 
@@ -123,7 +124,7 @@ class FakeBuilds:
         try:
             await self._push(job.image)
         except Unreachable as error:
-            yield Exit(ok=False, reason=error.sentence, retryable=True)
+            yield Exit(ok=False, reason=error.sentence, retryable=True, wait=_AWAY)
             return
         yield Exit(ok=True, facts={"environment": script.environment})
 
