@@ -33,7 +33,7 @@ async def held(services: ApiServices, launch_id: str) -> Launch:
         with suppress(NotFound):  # it has expired before its launch
             build = shapes.build(await read.build(db, row["build"]), row["now"])
     left = None
-    if row["state"] in LAUNCH_OPEN:
+    if row["state"] in LAUNCH_OPEN and not view.waits:  # nobody knows when that comes back
         usual = await services.pace.usual(db, row["repo_url"])
         state, timings = row["state"], view.timings
         if build is None or state != "building":

@@ -127,6 +127,21 @@ async def test_timings_and_reasons_are_told(http, front):
     assert set(body["timings"]) >= {"waiting", "resolving", "building"}
 
 
+async def test_what_a_launch_waits_for_is_told_and_nobody_knows_for_how_long(http, front):
+    for _ in range(5):  # by which others are reckoned
+        before, _ = await front.building()
+        await front.move(before, LaunchState.LAUNCHING, NewEvent(Kind.LAUNCHING))
+        await front.move(before, LaunchState.READY, NewEvent(Kind.READY, {"url": "http://x/", "server": "0" * 32}), url="http://x/")
+    launch, _ = await front.building()
+    await front.move(launch, LaunchState.LAUNCHING, NewEvent(Kind.LAUNCHING))
+    told = [(await http.get(f"/api/v1/launches/{launch}")).json()]
+    for data in ({"message": "The hub sleeps.", "waits": True}, {"message": "It is awake."}):
+        await front.move(launch, None, NewEvent(Kind.PROGRESS, data))
+        told.append((await http.get(f"/api/v1/launches/{launch}")).json())
+    assert [body["waits"] for body in told] == [None, "The hub sleeps.", None]
+    assert [body["estimate_seconds"] is None for body in told] == [False, True, False]
+
+
 async def test_steps_are_told_with_the_push(http, front):
     launch, build = await front.building()
     await front.process.db.rows(sa.text("""
