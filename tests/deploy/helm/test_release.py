@@ -55,6 +55,7 @@ async def test_the_workers_pod_is_deleted_in_mid_build(release: Release) -> None
 async def test_the_launchers_pod_is_deleted_in_mid_launch(release: Release) -> None:
     """The next launcher takes the launch over: one server."""
     spec, deleted = await release.built(), asyncio.Event()
+    await until(lambda: not release.names(release.users), 120, "servers of other tests are left over")
 
     def seen(event: dict[str, Any]) -> None:
         if event["phase"] == "launching" and not deleted.is_set():
