@@ -41,7 +41,7 @@ from services.states import BuildState
 log = structlog.get_logger()
 _GRACE = 4.0  # seconds between TERM and KILL
 _OUR_FAULT = 75  # exit status of steps that fail themselves; deploy/build/steps
-_PUSHING = 30.0  # seconds that the registry may be away at the end of a build
+_PUSHING = 300.0  # seconds that the registry may be away at the end of a build, which is not to be made again for that
 _PUSH = re.compile(r"\bfailed to push\b")
 _AWAY = 60.0  # seconds that the engine may be away (it restarts) while a build is followed
 _PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}

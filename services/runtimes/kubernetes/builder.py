@@ -33,7 +33,7 @@ from services.settings import BuildSettings, KubernetesSettings
 log = structlog.get_logger()
 _STOPPING = 120.0  # seconds until a pod that does not end is forgotten by force: its node may be gone for ever
 _QUOTA = 5.0  # seconds at most between two attempts to get a pod past a used-up quota
-_PUSHING = 30.0  # seconds that the registry may be away at the end of a build
+_PUSHING = 300.0  # seconds that the registry may be away at the end of a build, which is not to be made again for that
 _SLOW = Exit(ok=False, reason="The cluster did not start the pod of this build in time.", retryable=True)
 _HINT = "This is a fault of the installation, not of the repository: tell its administrator."
 
