@@ -80,7 +80,10 @@ class Forbidden(DockyardError):
 
 
 class Unreachable(DockyardError):
-    """The other side does not answer; trying again later may help. `away` is False where it answers, but nothing of use."""
+    """The other side does not answer; trying again later may help.
+
+    `away` is False where it answers, but nothing of use; `stranger` is True where its address is a user's, who may have mistyped it.
+    """
 
     status = 502
     code = "unreachable"
@@ -89,6 +92,7 @@ class Unreachable(DockyardError):
     def __init__(self, sentence: str, *, away: bool = True) -> None:
         super().__init__(sentence)
         self.away = away
+        self.stranger = False
 
 
 class RateLimited(Unreachable):

@@ -1,6 +1,7 @@
 """From a link to a commit, and from a commit to an image that exists or a build that makes it."""
 
 import asyncio
+import math
 import random
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ from services.lifecycle import Lease, Move, Teller
 from services.lifecycle.builds import Wanted
 from services.names import image_name
 from services.policy import Policy
-from services.providers.base import Provider, Resolved
+from services.providers.base import Provider, Resolved, Spec
 from services.providers.layout import identity, source
 from services.runtimes.base import ImageStore, Presence
 from services.settings import BuildSettings
@@ -22,6 +23,7 @@ from services.usecases.settle import Resolution, Settled, Settling, known
 
 log = structlog.get_logger()
 _SOON, _SLOW = 0.5, 5.0  # seconds until what does not answer is asked again: half of the launch's age, between these
+_STRANGER = 10.0  # seconds that an address of any host is waited for: it may have been mistyped, which a forge's is not
 _QUIET = 2.0  # seconds of waiting of which nothing is said
 _PAUSE, _PATIENCE = 0.2, 150  # seconds, and how often, to wait until a cancelled build's run has been stopped
 
@@ -75,8 +77,10 @@ class Resolving:
             self._commit(row["provider"], row["spec"]), self._commit(apart, spec), return_exceptions=True)
         for what, found in (("", content), ("The environment repository: ", environment)):
             if isinstance(found, DockyardError):
-                away = {"away": found.away} if isinstance(found, Unreachable) else {}
-                raise type(found)(f"{what}{found.sentence}", **away) from found
+                told = type(found)(f"{what}{found.sentence}")
+                if isinstance(told, Unreachable) and isinstance(found, Unreachable):
+                    told.away, told.stranger = found.away, found.stranger
+                raise told from found
             if isinstance(found, BaseException):
                 raise found
         assert isinstance(content, Resolved)
@@ -89,9 +93,16 @@ class Resolving:
             raise UnknownProvider(f"No provider found for prefix {prefix}")
         spec = provider.parse(raw)
         self._policy.check_spec(spec)
-        resolved = provider.pinned(spec) or await provider.resolve(spec)
+        resolved = provider.pinned(spec) or await self._resolved(provider, spec)
         self._policy.check_row(prefix, raw, spec.repo, spec.ref, resolved.repo_url)
         return resolved
+
+    async def _resolved(self, provider: Provider, spec: Spec) -> Resolved:
+        try:
+            return await provider.resolve(spec)
+        except Unreachable as error:
+            error.stranger = provider.prefix == "git"
+            raise
 
     async def _settle(self, lease: Lease, resolved: Resolved, apart: tuple[str, Resolved] | None) -> None:
         claimed = lease.claimed
@@ -139,8 +150,9 @@ class Resolving:
 
     def _may_wait(self, lease: Lease, error: DockyardError) -> bool:
         """Whether this may pass by itself soon. A limit that the other side names the end of is longer than anybody waits here."""
-        passing = isinstance(error, Unreachable) and error.away and not isinstance(error, RateLimited)
-        return passing and _age(lease) < self._builds.patience
+        if not isinstance(error, Unreachable) or not error.away or isinstance(error, RateLimited):
+            return False
+        return _age(lease) < min(self._builds.patience, _STRANGER if error.stranger else math.inf)
 
     async def _wait(self, lease: Lease, error: DockyardError) -> None:
         """Give the launch back for a moment, so that it takes nobody's place, and say why it waits."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -50,7 +49,9 @@ class Outside:
     @property
     def settings(self) -> dict[str, str]:
         """What a site needs to use them."""
-        wanted = {"DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_PROVIDERS_TIMEOUT": "10"}
+        wanted = {
+            "DOCKYARD_EGRESS_PRIVATE": "true", "DOCKYARD_PROVIDERS_TIMEOUT": "10", "DOCKYARD_PROVIDERS_ENABLED": "git,gitea",
+            "DOCKYARD_PROVIDERS_GITEA_HOST": f"http://127.0.0.1:{self.forge_port}"}
         return wanted | ({
             "DOCKYARD_REGISTRY_URL": f"http://127.0.0.1:{self.registry_port}",
             "DOCKYARD_BUILDS_IMAGE_PREFIX": f"127.0.0.1:{self.registry_port}/tests/r2d-"} if self.registry_behind else {})
@@ -58,16 +59,15 @@ class Outside:
     async def link(self) -> Ask:
         """A new repository by its branch, which nobody has looked up."""
         self._made += 1
-        name = f"lines-2+slow-0+o-{self._made}"
-        await asyncio.to_thread(lambda: Repo.create(self.root, name).commit({"data.txt": name}))
-        address = f"http://127.0.0.1:{self.forge_port}/{name}"
-        return Ask(name, f"git/{quote(address, safe='')}/HEAD", f"/{name}")
+        name = f"o-{self._made}"
+        await asyncio.to_thread(lambda: Repo.create(self.root, f"of/{name}.git").commit({"data.txt": name}))
+        return Ask(name, f"gitea/of/{name}/HEAD", f"/{name}.git")
 
     @contextlib.contextmanager
     def forge_answers(self, fault: Fault) -> Iterator[None]:
         """Every repository, those too that come into being meanwhile, has this fault."""
         faults = self.git.faults
-        self.git.faults = {f"lines-2+slow-0+o-{n}": fault for n in range(self._made + 1, self._made + 1000)}
+        self.git.faults = {f"of/o-{n}.git": fault for n in range(self._made + 1, self._made + 1000)}
         try:
             yield
         finally:
