@@ -17,6 +17,7 @@ from services.hub.client import Hub, Started, failure_of
 from services.hub.models import Progress, UserOptions
 
 T = TypeVar("T")
+_BUSY = 30.0  # seconds that a server of this name may take to stop; a hub that could not write its database then never ends it
 
 
 async def spawn(
@@ -64,13 +65,15 @@ async def spawn(
 async def _steps(hub: Hub, name: str, options: UserOptions) -> AsyncGenerator[Progress, None]:
     """Everything that happens until a ready step; raises where there will be none."""
     await patiently(lambda: hub.create_user(name), hub.restart)
-    losses = hub.throttle.losses
+    losses, patience = hub.throttle.losses, asyncio.get_running_loop().time() + _BUSY
     while True:
         started = await patiently(lambda: hub.start_server(name, options), hub.restart)
         if started is Started.READY:
             yield Progress("Server ready.", 100, ready=True)
             return
         if started is Started.BUSY:
+            if asyncio.get_running_loop().time() > patience:
+                raise LaunchFailed("JupyterHub does not end an earlier server of this name.", retryable=True)
             await asyncio.sleep(0.2)
             continue
         async with aclosing(follow(hub, name, losses)) as steps:
