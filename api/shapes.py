@@ -59,7 +59,7 @@ def held_launch(view: LaunchView, secret: Secret, its_build: Build | None, left:
             "estimate_seconds": round(left.usual, 1), "estimate_low": round(left.low, 1), "estimate_high": round(left.high, 1)}
     return launch(
         row, timings=dict(view.timings), steps=_steps(view.timings, its_build),
-        position=None if view.position is None else view.position + 1, waits=view.waits or None,
+        position=None if view.position is None else view.position + 1, waits=view.waits,
         build_state=its_build.state if its_build and row["state"] == "building" else None, **more,
     )
 

@@ -32,13 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def bench(args: argparse.Namespace) -> Report:
     """Run the cases one after the other."""
     from tests.faults.gaps import CASES
-    from tests.faults.outside import FORGE, REGISTRY
-    from tests.registryserver import PROGRAM
+    from tests.faults.outside import CASES as OF_OUTSIDE
 
     report = Report("gaps", machine.describe())
-    outside = FORGE | (REGISTRY if PROGRAM else {})
-    for name in args.case or [*CASES, *outside]:
-        seconds = args.seconds or SECONDS.get(name, OUTSIDE if name in outside else OTHERS)
+    for name in args.case or [*CASES, *OF_OUTSIDE]:
+        seconds = args.seconds or SECONDS.get(name, OUTSIDE if name in OF_OUTSIDE else OTHERS)
         gap = asyncio.run(_run(name, seconds))
         for what, value in gap.figures.items():
             report.notes.append(f"{name}, {seconds:.0f} s: {what}: {value:g}")

@@ -223,9 +223,10 @@ class Launching:
     async def _vanished(self, lease: Lease, error: LaunchFailed) -> bool:
         """Send the launch back to a build, once, if its image is really gone."""
         row, presence = lease.claimed.row, Presence.UNKNOWN
-        with contextlib.suppress(Forbidden, Misconfigured):  # a registry that refuses us says nothing of the image
-            presence = await self._images.exists(row["image"])
-        if row["rebuilt"] or presence is not Presence.NO:
+        if not row["rebuilt"]:
+            with contextlib.suppress(Forbidden, Misconfigured):  # a registry that refuses us says nothing of the image
+                presence = await self._images.exists(row["image"])
+        if presence is not Presence.NO:
             return False
         log.warning("image_vanished", image=row["image"], reason=error.sentence)
         wanted = Wanted(
@@ -265,12 +266,11 @@ class Launching:
             lease.released = True
             return
         if cancelled:
-            told = NewEvent(Kind.CANCELLED, {"reason": {"code": "cancelled", "message": "The launch was cancelled.", "hint": ""}})
-            move = Move(claimed.id, LaunchState.CANCELLED, (told,), epoch=claimed.epoch)
+            reason = {"code": "cancelled", "message": "The launch was cancelled.", "hint": ""}
+            state, told = LaunchState.CANCELLED, NewEvent(Kind.CANCELLED, {"reason": reason})
         else:
-            told = NewEvent(Kind.STOPPED, {"why": claimed.row["stop_reason"]})
-            move = Move(claimed.id, LaunchState.STOPPED, (told,), epoch=claimed.epoch)
-        await self._teller.must(move)
+            state, told = LaunchState.STOPPED, NewEvent(Kind.STOPPED, {"why": claimed.row["stop_reason"]})
+        await self._teller.must(Move(claimed.id, state, (told,), epoch=claimed.epoch))
         lease.released = True
         log.info("launch_stopped", why=claimed.row["stop_reason"] or "cancelled")
 

@@ -1,13 +1,16 @@
-"""A real docker-registry on loopback. For benches too, so it knows nothing of pytest."""
+"""A real docker-registry on loopback, and something that answers in its place. For benches too, so it knows nothing of pytest."""
 
+import asyncio
 import shutil
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+
+from aiohttp import web
 
 from bench.ports import free_port
 from tests import processes
@@ -63,3 +66,39 @@ def registry(directory: Path, auth: str = "", address: str = "127.0.0.1") -> Ite
         yield server
     finally:
         server.stop()
+
+
+class Door:
+    """A registry that answers everything with one status."""
+
+    def __init__(self) -> None:
+        self.status, self.asked, self.port, self.hang = 200, 0, 0, False
+        self.ping = 200  # what it answers to whoever asks whether it is a registry
+        self.over = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.hang:
+            await self.over.wait()
+        status = self.ping if request.path == "/v2/" else self.status
+        return web.Response(status=status, headers={"Docker-Content-Digest": "sha256:1", "WWW-Authenticate": 'Basic realm="x"'})
+
+
+@asynccontextmanager
+async def door() -> AsyncIterator[Door]:
+    found, app = Door(), web.Application()
+    app.router.add_route("*", "/{rest:.*}", found.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.port = runner.addresses[0][1]
+    try:
+        yield found
+    finally:
+        found.over.set()
+        await runner.cleanup()

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Mapping
+from copy import copy
 
 import structlog
 
@@ -77,9 +78,8 @@ class Resolving:
             self._commit(row["provider"], row["spec"]), self._commit(apart, spec), return_exceptions=True)
         for what, found in (("", content), ("The environment repository: ", environment)):
             if isinstance(found, DockyardError):
-                told = type(found)(f"{what}{found.sentence}")
-                if isinstance(told, Unreachable) and isinstance(found, Unreachable):
-                    told.away, told.stranger = found.away, found.stranger
+                told = copy(found)  # the same may be told to others who asked for it, too
+                told.sentence = f"{what}{found.sentence}"
                 raise told from found
             if isinstance(found, BaseException):
                 raise found

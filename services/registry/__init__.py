@@ -9,8 +9,8 @@ Every question has three answers. `None` (or False) means that the registry says
 takes an error for "absent" starts a build that nobody needs.
 """
 
-from services.registry.client import MANIFESTS, Manifest, Registry
+from services.registry.client import MANIFESTS, OCI, Manifest, Registry
 from services.registry.credentials import Credentials
 from services.registry.reference import Reference
 
-__all__ = ["MANIFESTS", "Credentials", "Manifest", "Reference", "Registry"]
+__all__ = ["MANIFESTS", "OCI", "Credentials", "Manifest", "Reference", "Registry"]

@@ -19,7 +19,8 @@ from services.registry.reference import Reference
 from services.settings import RegistrySettings
 
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+OCI = "application/vnd.oci.image.manifest.v1+json"
+IMAGES = (OCI, "application/vnd.docker.distribution.manifest.v2+json")
 # Without these a registry converts to the oldest format, whose digest is another, or says 404 for what it has.
 MANIFESTS = (*IMAGES, *INDEXES)
 _SIGN = "Docker-Distribution-API-Version"  # in the answers of most registries

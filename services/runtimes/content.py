@@ -14,12 +14,11 @@ from typing import Any
 import structlog
 
 from services.errors import DockyardError, Unreachable
-from services.registry import Manifest, Reference, Registry
+from services.registry import OCI, Manifest, Reference, Registry
 from services.runtimes.base import BuildJob, Presence
 
 log = structlog.get_logger()
 _LATEST = 253402300799  # the end of the year 9999: a commit may say that it is of any other
-_OCI = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ async def put_together(
     if begin is not None:
         await registry.upload(image.repository, layer.digest, layer.size, begin)
     body = json.dumps(_configured(config, job, layer), sort_keys=True).encode()
-    oci = below.media_type == _OCI
+    oci = below.media_type == OCI
     kind = "application/vnd.oci.image.layer.v1.tar+gzip" if oci else "application/vnd.docker.image.rootfs.diff.tar.gzip"
     manifest = {
         **content, "config": {**content["config"], "digest": await registry.upload_bytes(image.repository, body), "size": len(body)},

@@ -19,13 +19,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from services.errors import Unreachable
-from services.registry import Reference, Registry
+from services.registry import OCI, Reference, Registry
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase, Plan, Presence, Thing
 from services.runtimes.content import presence
 from services.settings import Settings
 from services.states import BuildState
 
-_OCI = "application/vnd.oci.image.manifest.v1+json"
 _AWAY = 5.0  # seconds: as long as a registry that was away may not be asked
 _EVERY = 0.05  # seconds between looks
 
@@ -134,8 +133,8 @@ class FakeBuilds:
             return
         name = Reference.parse(image)
         config = await self._registry.upload_bytes(name.repository, b"{}")
-        await self._registry.put_manifest(name, _OCI, json.dumps({
-            "schemaVersion": 2, "mediaType": _OCI, "layers": [],
+        await self._registry.put_manifest(name, OCI, json.dumps({
+            "schemaVersion": 2, "mediaType": OCI, "layers": [],
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}}).encode())
 
     def _done(self, script: Script, state: dict[str, float]) -> int:

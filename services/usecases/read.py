@@ -43,7 +43,7 @@ class LaunchView:
     timings: Mapping[str, float]  # state -> seconds spent in it so far
     ends: Ends | None  # of its ready server
     position: int | None  # launches and builds before this one, while it waits
-    waits: str = ""  # what it waits for that is away or has no room, as it was told last
+    waits: str | None = None  # what it waits for that is away or has no room, as it was told last
 
 
 _EVENTS = sa.text("""
@@ -59,8 +59,8 @@ async def launch(db: Database, launch_id: str) -> LaunchView:
     row = rows[0]._asdict()
     events = await db.rows(_EVENTS, {"id": launch_id})
     timings = _timings([(event.state, event.at) for event in events], row["created_at"], row["ended_at"] or row["now"])
-    waits = events[-1].waits if events and row["ended_at"] is None else ""
-    return LaunchView(row, timings, await _ends(db, row), await position(db, row), waits or "")
+    waits = events[-1].waits if events and row["ended_at"] is None else None
+    return LaunchView(row, timings, await _ends(db, row), await position(db, row), waits)
 
 
 async def _ends(db: Database, row: Mapping[str, Any]) -> Ends | None:

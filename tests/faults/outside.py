@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from bench.ports import free_port
 from tests.faults.asks import KNOWN, Ask
-from tests.faults.client import Story, follow
+from tests.faults.client import follow
 from tests.faults.gaps import Gap
 from tests.faults.proxy import Proxy
 from tests.gitserver import Fault, GitServer, Repo
-from tests.registryserver import PROGRAM, registry
+from tests.registryserver import PROGRAM, Door, door, registry
 
+Wrong = Callable[["Outside"], contextlib.AbstractContextManager[None]]
+Case = Callable[[Gap, "Outside"], Awaitable[None]]
 _LINKS = 5  # that have to be looked up in each gap
 _SLOW = 1.0  # seconds for each piece of an answer
 
@@ -38,13 +38,13 @@ class Outside:
     registry: Proxy
     registry_port: int
     registry_behind: int  # 0: there is none
-    refusing: "Refusing"
+    refusing: Door
     _made: int = 0
 
     @property
     def cases(self) -> dict[str, Callable[[Gap], Awaitable[None]]]:
         """What can be tried here, for `gaps.run`."""
-        return {name: functools.partial(case, there=self) for name, case in (FORGE | (REGISTRY if self.registry_behind else {})).items()}
+        return {name: functools.partial(case, there=self) for name, case in CASES.items()}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -59,41 +59,14 @@ class Outside:
     async def link(self) -> Ask:
         """A new repository by its branch, which nobody has looked up."""
         self._made += 1
-        name = f"o-{self._made}"
-        await asyncio.to_thread(lambda: Repo.create(self.root, f"of/{name}.git").commit({"data.txt": name}))
-        return Ask(name, f"gitea/of/{name}/HEAD", f"/{name}.git")
+        name = self.name(self._made)
+        await asyncio.to_thread(lambda: Repo.create(self.root, name).commit({"data.txt": name}))
+        return Ask(name, f"gitea/{name.removesuffix('.git')}/HEAD", f"/{name}")
 
-    @contextlib.contextmanager
-    def forge_answers(self, fault: Fault) -> Iterator[None]:
-        """Every repository, those too that come into being meanwhile, has this fault."""
-        faults = self.git.faults
-        self.git.faults = {f"of/o-{n}.git": fault for n in range(self._made + 1, self._made + 1000)}
-        try:
-            yield
-        finally:
-            self.git.faults = faults
-
-    @contextlib.contextmanager
-    def registry_answers(self, status: int) -> Iterator[None]:
-        """What stands before the registry refuses everybody with this status."""
-        self.refusing.status = status
-        self.registry.lead(self.refusing.port)
-        try:
-            yield
-        finally:
-            self.registry.lead(self.registry_behind)
-
-
-class Refusing:
-    """Answers everything with one status."""
-
-    def __init__(self) -> None:
-        self.status, self.port, self.asked = 503, 0, 0
-
-    async def answer(self, _: web.Request) -> web.Response:
-        """Refuse."""
-        self.asked += 1
-        return web.Response(status=self.status, headers={"WWW-Authenticate": 'Basic realm="x"'} if self.status == 401 else None)
+    @staticmethod
+    def name(number: int) -> str:
+        """The directory of a repository at the git server."""
+        return f"of/o-{number}.git"
 
 
 @contextlib.asynccontextmanager
@@ -103,13 +76,7 @@ async def outside(directory: Path) -> AsyncIterator[Outside]:
     async with contextlib.AsyncExitStack() as stack:
         git = await stack.enter_async_context(GitServer(directory / "git"))
         behind = stack.enter_context(registry(directory / "registry")).port if PROGRAM else 0
-        refusing, app = Refusing(), web.Application()
-        app.router.add_route("*", "/{rest:.*}", refusing.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        refusing.port = runner.addresses[0][1]
+        refusing = await stack.enter_async_context(door())
         ports = free_port(), free_port()
         forge, before = Proxy(ports[0], git.port), Proxy(ports[1], behind)
         for proxy in (forge, before):
@@ -117,112 +84,106 @@ async def outside(directory: Path) -> AsyncIterator[Outside]:
         yield Outside(directory / "git", git, forge, ports[0], before, ports[1], behind, refusing)
 
 
-async def _known_meanwhile(gap: Gap, seconds: float) -> None:
-    """What was built goes on."""
-    until, slowest = time.monotonic() + seconds, 0.0
-    while not slowest or time.monotonic() < until:
-        slowest = max(slowest, (await gap.ask(KNOWN))[0].ready)
-        await asyncio.sleep(min(1.0, seconds / 20))
-    gap.figures["slowest launch of a known image meanwhile, s"] = round(slowest, 2)
+# -- what goes wrong: each a block in which it does ----------------------------------------------------------------
 
 
-async def _waits(gap: Gap, there: Outside, asked: Callable[[], int]) -> list[asyncio.Task[list[Story]]]:
-    """Links that have to be looked up, asked for at the beginning of a gap; they are still waited for at its end."""
-    before, began = asked(), time.monotonic()
-    waiting = [gap.ask(await there.link()) for _ in range(_LINKS)]
-    await _known_meanwhile(gap, gap.seconds)
-    gap.figures["questions per second meanwhile"] = round((asked() - before) / (time.monotonic() - began), 1)
-    return waiting
-
-
-async def _refused(gap: Gap, there: Outside, words: str) -> None:
-    """Links that have to be looked up fail with a reason; the same link is ready afterwards."""
-    links = [await there.link() for _ in range(_LINKS)]
-    stories = await asyncio.gather(*[follow(gap.client, ask, patience=gap.seconds + 150) for ask in links])
-    gap.figures["longest until a refusal was told, s"] = round(max(story.ready for story in stories), 2)
-    gap.wrong += [f"{story.script}: {story.end}, not refused by {words}: {story.reason} {story.wrong}" for story in stories
-                  if story.end != "failed" or words not in story.reason or story.wrong]
-    await _known_meanwhile(gap, gap.seconds)
-
-
-async def _after(gap: Gap, there: Outside) -> None:
-    began = time.monotonic()
-    await gap.ask(*[await there.link() for _ in range(_LINKS)])
-    gap.figures["seconds until new links were ready after it"] = round(time.monotonic() - began, 2)
-    await gap.end([])
-
-
-async def forge_down(gap: Gap, there: Outside) -> None:
+@contextlib.contextmanager
+def _down(proxy: Proxy) -> Iterator[None]:
     """Nobody accepts a connection."""
-    there.forge.refusing = True
-    there.forge.cut()
-    waiting = await _waits(gap, there, lambda: there.forge.came)
-    there.forge.go_on()
-    await gap.end(waiting)
+    proxy.refusing = True
+    proxy.cut()
+    try:
+        yield
+    finally:
+        proxy.go_on()
 
 
-async def forge_slow(gap: Gap, there: Outside) -> None:
+@contextlib.contextmanager
+def _slow(proxy: Proxy) -> Iterator[None]:
     """Every piece of an answer takes long."""
-    there.forge.latency = _SLOW
-    waiting = await _waits(gap, there, lambda: there.forge.came)
-    there.forge.go_on()
-    await gap.end(waiting)
+    proxy.latency = _SLOW
+    try:
+        yield
+    finally:
+        proxy.go_on()
 
 
-async def forge_failing(gap: Gap, there: Outside) -> None:
-    """It answers 503."""
-    with there.forge_answers(Fault(status=503)):
-        waiting = await _waits(gap, there, lambda: there.forge.came)
-    await gap.end(waiting)
+@contextlib.contextmanager
+def _forge_says(there: Outside, status: int) -> Iterator[None]:
+    """Every repository, those too that come into being meanwhile, answers with this status."""
+    faults, there.git.faults = there.git.faults, {there.name(n): Fault(status=status) for n in range(1000)}
+    try:
+        yield
+    finally:
+        there.git.faults = faults
 
 
-def _forge_refusing(status: int, words: str) -> Callable[[Gap, Outside], Awaitable[None]]:
+@contextlib.contextmanager
+def _registry_says(there: Outside, status: int) -> Iterator[None]:
+    """What stands before the registry refuses everybody with this status."""
+    there.refusing.status = there.refusing.ping = status
+    there.registry.lead(there.refusing.port)
+    try:
+        yield
+    finally:
+        there.registry.lead(there.registry_behind)
+
+
+# -- what has to come of it ----------------------------------------------------------------------------------------
+
+
+def _waited_for(wrong: Wrong, asked: Callable[[Outside], int]) -> Case:
+    """Links that have to be looked up, asked for at its beginning, are still waited for at its end; `asked` counts questions."""
     async def case(gap: Gap, there: Outside) -> None:
-        with there.forge_answers(Fault(status=status)):
-            await _refused(gap, there, words)
-        await _after(gap, there)
-    return case
-
-
-async def registry_down(gap: Gap, there: Outside) -> None:
-    """Nobody accepts a connection."""
-    there.registry.refusing = True
-    there.registry.cut()
-    waiting = await _waits(gap, there, lambda: there.registry.came)
-    there.registry.go_on()
-    await gap.end(waiting)
-
-
-async def registry_slow(gap: Gap, there: Outside) -> None:
-    """Every piece of an answer takes long."""
-    there.registry.latency = _SLOW
-    waiting = await _waits(gap, there, lambda: there.registry.came)
-    there.registry.go_on()
-    await gap.end(waiting)
-
-
-def _registry_failing(status: int) -> Callable[[Gap, Outside], Awaitable[None]]:
-    async def case(gap: Gap, there: Outside) -> None:
-        with there.registry_answers(status):
-            waiting = await _waits(gap, there, lambda: there.refusing.asked)
+        with wrong(there):
+            before, began = asked(there), time.monotonic()
+            waiting = [gap.ask(await there.link()) for _ in range(_LINKS)]
+            await _known_meanwhile(gap)
+            gap.figures["questions per second meanwhile"] = round((asked(there) - before) / (time.monotonic() - began), 1)
         await gap.end(waiting)
     return case
 
 
-def _registry_refusing(status: int) -> Callable[[Gap, Outside], Awaitable[None]]:
+def _named(wrong: Wrong, words: str) -> Case:
+    """Links that have to be looked up fail with a reason that has these words; new ones are ready afterwards."""
     async def case(gap: Gap, there: Outside) -> None:
-        with there.registry_answers(status):
-            await _refused(gap, there, "registry")
-        await _after(gap, there)
+        with wrong(there):
+            links = [await there.link() for _ in range(_LINKS)]
+            stories = await asyncio.gather(*[follow(gap.client, ask, patience=gap.seconds + 150) for ask in links])
+            gap.figures["longest until a refusal was told, s"] = round(max(story.ready for story in stories), 2)
+            gap.wrong += [f"{story.script}: {story.end}, not refused by {words}: {story.reason} {story.wrong}" for story in stories
+                          if story.end != "failed" or words not in story.reason or story.wrong]
+            await _known_meanwhile(gap)
+        began = time.monotonic()
+        await gap.ask(*[await there.link() for _ in range(_LINKS)])
+        gap.figures["seconds until new links were ready after it"] = round(time.monotonic() - began, 2)
+        await gap.end([])
     return case
 
 
-FORGE: dict[str, Callable[[Gap, Outside], Awaitable[None]]] = {
-    "forge-down": forge_down, "forge-slow": forge_slow, "forge-503": forge_failing,
-    "forge-401": _forge_refusing(401, "asks for a login"), "forge-403": _forge_refusing(403, "asks for a login"),
-    "forge-429": _forge_refusing(429, "so many requests"),
+async def _known_meanwhile(gap: Gap) -> None:
+    """What was built goes on."""
+    until, slowest = time.monotonic() + gap.seconds, 0.0
+    while not slowest or time.monotonic() < until:
+        slowest = max(slowest, (await gap.ask(KNOWN))[0].ready)
+        await asyncio.sleep(min(1.0, gap.seconds / 20))
+    gap.figures["slowest launch of a known image meanwhile, s"] = round(slowest, 2)
+
+
+CASES: dict[str, Case] = {
+    "forge-down": _waited_for(lambda there: _down(there.forge), lambda there: there.forge.came),
+    "forge-slow": _waited_for(lambda there: _slow(there.forge), lambda there: there.forge.came),
+    "forge-503": _waited_for(lambda there: _forge_says(there, 503), lambda there: there.forge.came),
+    "forge-401": _named(lambda there: _forge_says(there, 401), "asks for a login"),
+    "forge-403": _named(lambda there: _forge_says(there, 403), "asks for a login"),
+    "forge-429": _named(lambda there: _forge_says(there, 429), "so many requests"),
 }
-REGISTRY: dict[str, Callable[[Gap, Outside], Awaitable[None]]] = {
-    "registry-down": registry_down, "registry-slow": registry_slow, "registry-503": _registry_failing(503),
-    "registry-429": _registry_failing(429), "registry-401": _registry_refusing(401), "registry-403": _registry_refusing(403),
-}
+if PROGRAM:
+    CASES |= {
+        "registry-down": _waited_for(lambda there: _down(there.registry), lambda there: there.registry.came),
+        "registry-slow": _waited_for(lambda there: _slow(there.registry), lambda there: there.registry.came),
+        "registry-503": _waited_for(lambda there: _registry_says(there, 503), lambda there: there.refusing.asked),
+        "registry-429": _waited_for(lambda there: _registry_says(there, 429), lambda there: there.refusing.asked),
+        "registry-401": _named(lambda there: _registry_says(there, 401), "registry"),
+        "registry-403": _named(lambda there: _registry_says(there, 403), "registry"),
+    }

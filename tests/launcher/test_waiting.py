@@ -23,8 +23,8 @@ from services.runtimes.fake import make
 from services.secrets import Secret
 from services.settings import HubSettings, LeaseSettings, RegistrySettings, Settings
 from services.usecases import read
+from tests.registryserver import door
 from tests.services.lifecycle.test_moves import insert
-from tests.services.registry.test_gaps import door
 
 
 class Place:
@@ -206,4 +206,4 @@ async def test_who_waits_is_told_its_place(settings: Settings, tmp_path: Path) -
         await found.until_told("goes on by itself", 12)
         views = [await read.launch(found.db, name) for name in names]
         assert sorted(view.position for view in views if view.position is not None) == list(range(12))
-        assert all("JupyterHub does not answer" in view.waits for view in views)
+        assert all("JupyterHub does not answer" in str(view.waits) for view in views)

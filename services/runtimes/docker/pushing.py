@@ -6,11 +6,10 @@ from functools import partial
 from typing import Any
 
 from services.errors import DockyardError
-from services.registry import Reference, Registry
+from services.registry import OCI, Reference, Registry
 from services.runtimes.docker.engine import Engine
 from services.runtimes.docker.order import WORK
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -49,14 +48,14 @@ async def push(engine: Engine, registry: Registry, handle: str, name: str) -> st
                 continue
         await registry.upload(image.repository, blob["digest"], blob["size"], begin)
     manifest = {
-        "schemaVersion": 2, "mediaType": _MANIFEST,
+        "schemaVersion": 2, "mediaType": OCI,
         "config": {"mediaType": _CONFIG, "digest": found["config"]["digest"], "size": found["config"]["size"]},
         "layers": [
             {"mediaType": f"{_LAYER}+gzip" if layer["squeezed"] else _LAYER, "digest": layer["digest"], "size": layer["size"]}
             for layer in found["layers"]
         ],
     }
-    return await registry.put_manifest(image, _MANIFEST, json.dumps(manifest).encode())
+    return await registry.put_manifest(image, OCI, json.dumps(manifest).encode())
 
 
 async def load(engine: Engine, handle: str) -> None:

@@ -2,51 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 
 from services.errors import DockyardError, Forbidden, Misconfigured, RateLimited, Unreachable
 from services.registry import Reference, Registry
 from services.runtimes.base import Presence
 from services.runtimes.docker.images import RegistryImages
 from services.settings import RegistrySettings
+from tests.registryserver import door
 
 IMAGE = Reference.parse("binder/r2d-x:one")
-
-
-class Door:
-    """A registry that answers everything with one status."""
-
-    def __init__(self) -> None:
-        self.status, self.asked, self.url, self.hang = 200, 0, "", False
-        self.ping = 200  # what it answers to whoever asks whether it is a registry
-        self.over = asyncio.Event()
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        if self.hang:
-            await self.over.wait()
-        status = self.ping if request.path == "/v2/" else self.status
-        return web.Response(status=status, headers={"Docker-Content-Digest": "sha256:1", "WWW-Authenticate": 'Basic realm="x"'})
-
-
-@asynccontextmanager
-async def door() -> AsyncIterator[Door]:
-    found, app = Door(), web.Application()
-    app.router.add_route("*", "/{rest:.*}", found.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield found
-    finally:
-        found.over.set()
-        await runner.cleanup()
 
 
 @pytest.mark.parametrize(("status", "error", "retryable"), [
