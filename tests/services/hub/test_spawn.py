@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,19 @@ async def test_deadline_ends_the_attempt(hub: Hub, shared_server: HubServer) -> 
         await Listener(stop_after=1).spawn(hub, name, options(held=str(gate(shared_server))))
     with pytest.raises(LaunchFailed, match=r"within 1 seconds") as caught:
         await Listener().spawn(hub, name, options(), seconds=1)
+    assert caught.value.retryable
+    assert await hub.user(name) is None
+
+
+async def test_a_server_that_never_comes_to_its_end_costs_an_attempt(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(*_: object) -> Started:
+        return Started.BUSY
+
+    monkeypatch.setattr(sys.modules["services.hub.spawn"], "_BUSY", 0.3)
+    monkeypatch.setattr(hub, "start_server", busy)
+    name = new_name()
+    with pytest.raises(LaunchFailed, match="does not end an earlier server") as caught:
+        await Listener().spawn(hub, name, options())
     assert caught.value.retryable
     assert await hub.user(name) is None
 
