@@ -13,8 +13,8 @@ for name in (
 ):
     sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails with ImportError
 
-from jupyterhub.app import JupyterHub  # noqa: E402  # after the lines above, which it is about
+from deploy.hub.app import Hub  # noqa: E402  # after the lines above, which it is about
 
 if not any(word.startswith(("-f", "--config")) for word in sys.argv[1:]):
     sys.argv[1:1] = ["-f", str(Path(__file__).with_name("jupyterhub_config.py"))]
-JupyterHub.launch_instance()
+Hub.launch_instance()

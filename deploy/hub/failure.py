@@ -6,6 +6,7 @@ from services.hub.verdict import Verdict, marked
 
 BROKEN = Verdict("launch_failed", retryable=False)
 UNLUCKY = Verdict("launch_failed", retryable=True)
+FULL = Verdict("overloaded", retryable=True)  # a full disk is nobody's fault, and no attempt
 VANISHED = Verdict("image_vanished", retryable=False)
 
 

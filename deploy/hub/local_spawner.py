@@ -7,6 +7,7 @@ each ten times as slow and no one is ready sooner than the last.
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from functools import cache
@@ -19,7 +20,7 @@ from traitlets import Integer
 
 import services.settings
 from deploy.hub.binder import binder_environment, option
-from deploy.hub.failure import BROKEN, UNLUCKY, VANISHED, StartFailed
+from deploy.hub.failure import BROKEN, FULL, UNLUCKY, VANISHED, StartFailed
 from deploy.hub.steps import Steps
 from deploy.hub.unix_socket import OnUnixSocket, socket_url
 from services.errors import BadRequest, DockyardError, ImageVanished
@@ -112,9 +113,10 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
         except BadRequest as error:
             raise StartFailed(error.sentence, BROKEN) from error
         except DockyardError as error:
-            raise StartFailed(error.sentence, UNLUCKY) from error
+            raise StartFailed(error.sentence, FULL if getattr(error, "full", False) else UNLUCKY) from error
         except OSError as error:
-            raise StartFailed(f"The server's files could not be made ({error.strerror}).", UNLUCKY) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise StartFailed(f"The server's files could not be made ({error.strerror}).", FULL if full else UNLUCKY) from error
 
     async def _answering(self) -> None:
         """Wait until the server answers, then let the proxy in. Raises `StartFailed`."""
@@ -124,9 +126,11 @@ class LocalSpawner(OnUnixSocket, Spawner):  # type: ignore[misc]  # JupyterHub h
             if servers.publish(name) and await _answers(servers.socket(name), f"{self.server.base_url}api"):
                 servers.hand_over(name)
                 return
-            if not isinstance(servers.status(name), Running):
+            found = servers.status(name)
+            if not isinstance(found, Running):
                 sentence, again = servers.why(name)
-                raise StartFailed(sentence, UNLUCKY if again else BROKEN)
+                full = isinstance(found, Ended) and found.reason == "full"
+                raise StartFailed(sentence, FULL if full else UNLUCKY if again else BROKEN)
             await asyncio.sleep(POLL)
         last = servers.last_words(name)
         sentence = f"The server did not answer within {self.patience} seconds."

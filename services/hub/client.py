@@ -34,6 +34,7 @@ log = structlog.get_logger()
 _SLOW_PAGE = 0.5  # seconds
 _PAGES = "application/jupyterhub-pagination+json"
 _WATCH, _PROBE = 0.25, 5.0  # seconds between looks at the breaker, and for an answer
+_NO_ROOM = 5  # seconds until a machine without room is tried again
 _RETRY_AFTER = 30  # seconds, where a 429 does not say
 
 
@@ -161,7 +162,7 @@ class Hub:
                             await anext(events, None)
                 yield step
 
-    async def why(self, name: str) -> LaunchFailed | None:
+    async def why(self, name: str) -> LaunchFailed | Overloaded | None:
         """The error of a start that has failed; None if the hub knows of none. It tells it as the last of the progress."""
         async with aclosing(self.progress(name)) as steps:
             async for step in steps:
@@ -230,11 +231,13 @@ class Hub:
         return reply
 
 
-def failure_of(step: Progress) -> LaunchFailed:
+def failure_of(step: Progress) -> LaunchFailed | Overloaded:
     """The error that a failed step stands for."""
     sentence = step.message or "The server could not be started."
     if step.verdict and step.verdict.code == ImageVanished.code:
         return ImageVanished(sentence)
+    if step.verdict and step.verdict.code == Overloaded.code:
+        return Overloaded(sentence, _NO_ROOM)
     return LaunchFailed(sentence, retryable=step.verdict is None or step.verdict.retryable)
 
 

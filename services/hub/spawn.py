@@ -17,7 +17,7 @@ from services.hub.client import Hub, Started, failure_of
 from services.hub.models import Progress, UserOptions
 
 T = TypeVar("T")
-_BUSY = 30.0  # seconds that a server of this name may take to stop; a hub that could not write its database then never ends it
+_BUSY = 30.0  # seconds that a server of this name may take to stop; a hub that is not ours may never end it (see deploy/hub/app.py)
 
 
 async def spawn(

@@ -15,7 +15,7 @@ _MARK = re.compile(r'<p data-dockyard="([a-z_]{1,32}) (again|final)">')
 class Verdict:
     """What a failed start means."""
 
-    code: str  # code of an error of `services.errors`: launch_failed or image_vanished
+    code: str  # code of an error of `services.errors`: launch_failed, image_vanished or overloaded
     retryable: bool  # another attempt can help
 
 

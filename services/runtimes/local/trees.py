@@ -5,6 +5,7 @@ The work is left to coreutils and findutils, which never follow symbolic links i
 modes or a depth made to hurt (Python's own rmtree gives up at a thousand levels). Nothing may run in a tree
 meanwhile. """
 
+import errno
 import os
 import stat
 import subprocess
@@ -13,17 +14,27 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from services.errors import BuildFailed
 from services.runtimes.local.alone import held
 
+log = structlog.get_logger()
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))  # as coreutils say it, too
 _APART = 3  # levels of directories whose entries are copied apart by `complete`: down to site-packages
 _BATCH = 50  # of them at a time
 
 
 class NotMoved(BuildFailed):
-    """Files could not be measured, copied or moved, because of the disk or of somebody else at the same place; trying again may help."""
+    """Files could not be measured, copied or moved, because of the disk (`full`) or of somebody else at the same place; trying again
+    may help.
+    """
 
     retryable = True
+
+    def __init__(self, sentence: str, *, full: bool = False) -> None:
+        super().__init__(sentence)
+        self.full = full
 
 
 def tree_bytes(paths: Iterable[Path]) -> int:
@@ -151,5 +162,7 @@ def _run(*command: str, uid: int | None = None) -> None:
         stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, pass_fds=held(),
     )  # fmt: skip
     if done.returncode:
-        detail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise NotMoved(f"The files could not be put in their place ({command[0]}: {''.join(detail)[-300:]}).")
+        said = "".join(done.stderr.decode(errors="replace").strip().splitlines()[-1:])
+        log.warning("files_not_moved", command=command[0], reason=said[-300:])
+        why = said.rpartition(": ")[2][-100:]  # before it stands a path, which is nobody's business
+        raise NotMoved(f"The files could not be put in their place ({why}).", full=why in _FULL)

@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import json
+import os
 import secrets
+import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from services.errors import ImageVanished, LaunchFailed
+from services.errors import ImageVanished, LaunchFailed, Overloaded
 from services.hub import Hub, UserOptions, spawn
 from services.runtimes.local.detached import Running
 from services.runtimes.local.spawning import LocalSpawning
@@ -169,6 +171,24 @@ async def test_failures_are_told_in_words(visitor: Visitor, stack: Stack) -> Non
     async with asyncio.timeout(120):
         while stack.servers.running() or [*(stack.home.path / "local/servers").iterdir(), *(stack.home.run / "s").iterdir()]:
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+async def test_a_full_disk_is_no_room_and_no_failure(visitor: Visitor, stack: Stack) -> None:
+    async for user in visitor.hub.users():
+        await visitor.hub.remove(user.name)
+    place = stack.home.path / "local" / "servers"
+    found = place.stat()
+    options = f"size=4k,mode={found.st_mode & 0o7777:o},uid={found.st_uid},gid={found.st_gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "test", str(place)], check=True)
+    try:
+        with pytest.raises(Overloaded, match="No space left on device"):
+            await visitor.launch()
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+    server = await visitor.launch()
+    assert await server.status() == 200
+    await server.remove()
 
 
 async def test_server_sees_nothing_of_the_machine(visitor: Visitor, stack: Stack) -> None:

@@ -28,3 +28,4 @@ class RememberingProxy(Proxy):  # type: ignore[misc]
 
 c.JupyterHub.proxy_class = RememberingProxy
 c.JupyterHub.concurrent_spawn_limit = 10
+c.Spawner.poll_interval = 1

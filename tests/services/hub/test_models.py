@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.errors import ImageVanished, Misconfigured
+from services.errors import ImageVanished, LaunchFailed, Misconfigured, Overloaded
 from services.hub import Hub, Progress, UserOptions
 from services.hub.client import failure_of
 from services.hub.models import progress_of, user_of
@@ -43,8 +43,10 @@ def test_hub_without_a_verdict_may_be_asked_again(text: str) -> None:
 
 def test_failed_step_becomes_its_error() -> None:
     final = failure_of(Progress("Broken.", failed=True, verdict=Verdict("launch_failed", retryable=False)))
+    assert isinstance(final, LaunchFailed)
     assert (final.sentence, final.retryable) == ("Broken.", False)
     assert failure_of(Progress("", failed=True)).retryable
+    assert isinstance(failure_of(Progress("Full.", failed=True, verdict=Verdict("overloaded", retryable=True))), Overloaded)
     assert isinstance(failure_of(Progress("Gone.", failed=True, verdict=Verdict("image_vanished", retryable=False))), ImageVanished)
 
 

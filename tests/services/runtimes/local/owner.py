@@ -11,6 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
 from services.runtimes.base import BuildJob, Exit
 from services.runtimes.local.attempt import Attempt
 from services.runtimes.local.paths import Paths
@@ -78,4 +80,5 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the answers
     main(Path(sys.argv[1]))
