@@ -112,7 +112,7 @@ async def build(request: Request) -> Response:
         return OneEvent(refusal(400, MISSING_ACCEPT))
     last = read(request.headers.get("last-event-id", ""))
     if last is not None:
-        return await resume(services, client_of(request), *last)
+        return await _going_on(request, *last)
     provider, raw = raw_spec(request.scope, "/build/")
     if request.method == "HEAD":
         return Response(media_type="text/event-stream")
@@ -173,7 +173,12 @@ async def follow(request: Request, launch: str, *, whole: bool = False) -> Respo
 
     It ends when the server is ready, or, if `whole`, when the server has ended. Raises `NotFound` and `Overloaded`.
     """
-    services, start = services_of(request), _start(request, launch)
+    return await _going_on(request, launch, _start(request, launch), whole=whole)
+
+
+async def _going_on(request: Request, launch: str, start: Position, *, whole: bool = False) -> Response:
+    """The stream of a launch from a position; the 204 at its end tells a native EventSource to stay away."""
+    services = services_of(request)
     if not services.fanout.goes_on(launch, whole=whole):
         end = await stream_end(services.teller.db, checked_id(launch, "launch"), whole=whole)
         if end is None:
@@ -193,16 +198,3 @@ async def follow_build(request: Request, build: str) -> Response:
             return Response(status_code=204)
     network = check_room(services, client_of(request))
     return EventStream(services.fanout, services.fanout.begin_build(build), start, network)
-
-
-async def resume(services: ApiServices, client: str, launch: str, start: Position) -> Response:
-    """Go on with a launch's stream; 204 tells a native EventSource that there is nothing more and that it should stay
-    away.
-    """
-    end = await stream_end(services.teller.db, launch)
-    if end is None:
-        return OneEvent(refusal(404, "This launch is not known any more. Start a new one."))
-    if end and start.event >= end:
-        return Response(status_code=204)
-    network = check_room(services, client)
-    return EventStream(services.fanout, services.fanout.begin(launch), start, network)

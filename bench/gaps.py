@@ -7,6 +7,7 @@ real git server, and a real registry where one is installed: forge- and registry
 
 import argparse
 import asyncio
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +55,11 @@ async def _run(name: str, seconds: float) -> "Gap":
     from tests.faults.site import site
 
     with tempfile.TemporaryDirectory(prefix="dockyard-gaps-") as directory:
-        async with (
-            outside(Path(directory)) as there,
-            site(Path(directory), **({} if name in CASES else there.settings)) as found,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{found.port}", trust_env=False, limits=httpx.Limits(
-                max_connections=None), timeout=60) as client,
-        ):
-            gap = await run(found, client, (CASES | there.cases)[name], seconds)
+        async with contextlib.AsyncExitStack() as stack:
+            there = None if name in CASES else await stack.enter_async_context(outside(Path(directory)))
+            found = await stack.enter_async_context(site(Path(directory), **(there.settings if there else {})))
+            client = await stack.enter_async_context(httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{found.port}", trust_env=False, limits=httpx.Limits(max_connections=None), timeout=60))
+            gap = await run(found, client, (there.cases if there else CASES)[name], seconds)
             gap.wrong += await settled(found, 60) + await check(found)
             return gap

@@ -5,8 +5,9 @@ are made known in the image's repository (nothing is moved), the layer is sent, 
 together. The same environment and layer give the same image.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +16,10 @@ import structlog
 
 from services.errors import DockyardError, Unreachable
 from services.registry import OCI, Manifest, Reference, Registry
-from services.runtimes.base import BuildJob, Presence
+from services.runtimes.base import BuildJob, Exit, Presence
 
 log = structlog.get_logger()
+_PUSHING, _PAUSE = 300.0, 2.0  # seconds that the registry may be away at the end of a build, and between two attempts
 _LATEST = 253402300799  # the end of the year 9999: a commit may say that it is of any other
 
 
@@ -45,6 +47,20 @@ async def presence(registry: Registry, image: str) -> Presence:
         log.warning("registry_unknown", image=image, reason=error.sentence)
         return Presence.UNKNOWN
     return Presence.NO if digest is None else Presence.YES
+
+
+async def kept(job: BuildJob, bring: Callable[[], Awaitable[Exit]]) -> Exit:
+    """Bring what was built to where images are kept, again and again while the registry is away: it is not to be built again for that."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PUSHING
+    while True:
+        try:
+            return await bring()
+        except DockyardError as error:
+            if not isinstance(error, Unreachable) or loop.time() > deadline:
+                return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
+            log.warning("push_interrupted", handle=job.handle, reason=error.sentence)
+        await asyncio.sleep(_PAUSE)
 
 
 async def platform_manifest(registry: Registry, image: Reference) -> Manifest | None:

@@ -13,6 +13,7 @@ from typing import Self
 
 _PIECE = 1 << 16
 _KEPT = 60.0  # seconds until keep-alives tell the other side that nobody is there any more (services.db asks Postgres for that)
+_LAST = 10.0  # seconds for connections to end with the proxy; those that the end of the loop cancels are told of as errors
 
 
 class Proxy:
@@ -23,6 +24,7 @@ class Proxy:
         self._target = target
         self._server: asyncio.Server
         self._links: set[Link] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._flow = asyncio.Event()
         self._flow.set()
         self.latency = 0.0  # seconds for each piece, in each direction
@@ -41,7 +43,10 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.go_on()
-        self.cut()
+        deadline = asyncio.get_running_loop().time() + _LAST
+        while self._accepting and asyncio.get_running_loop().time() < deadline:
+            self.cut()
+            await asyncio.wait(self._accepting, timeout=0.1)
         await self._server.wait_closed()
 
     def cut(self) -> None:
@@ -69,6 +74,10 @@ class Proxy:
         self.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
         self.came += 1
         if self.refusing:
             writer.transport.abort()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.errors import DockyardError, ImageVanished, Unreachable
+from services.errors import ImageVanished, Unreachable
 from services.registry import Credentials, Reference, Registry
 from services.registry.credentials import find
 from services.runtimes import content
@@ -41,7 +41,6 @@ from services.states import BuildState
 log = structlog.get_logger()
 _GRACE = 4.0  # seconds between TERM and KILL
 _OUR_FAULT = 75  # exit status of steps that fail themselves; deploy/build/steps
-_PUSHING = 300.0  # seconds that the registry may be away at the end of a build, which is not to be made again for that
 _PUSH = re.compile(r"\bfailed to push\b")
 _AWAY = 60.0  # seconds that the engine may be away (it restarts) while a build is followed
 _PHASES = {"fetching": BuildState.FETCHING, "building": BuildState.BUILDING, "pushing": BuildState.PUSHING}
@@ -136,7 +135,7 @@ class DockerBuilder:
             yield Exit(ok=False, reason=watch.reason, hint=watch.hint)
         elif found.code == 0:
             yield Phase(BuildState.PUSHING)
-            yield await self._kept(job, story)
+            yield await content.kept(job, lambda: self._brought(job, story))
         elif found.out_of_memory:
             limit = f"{self._recipe.docker.build_memory / (1 << 20):.0f} MB"
             yield Exit(ok=False, reason=f"The build ran out of memory: it may use {limit}.", hint="Install less, or in smaller steps.")
@@ -149,18 +148,6 @@ class DockerBuilder:
         else:
             yield Exit(
                 ok=False, reason=story.reason.sentence(), hint="The log above has the details.", retryable=story.reason.passing)
-
-    async def _kept(self, job: BuildJob, story: "_Story") -> Exit:
-        """Bring what was built to where images are kept, again and again while the registry is being restarted."""
-        deadline = asyncio.get_running_loop().time() + _PUSHING
-        while True:
-            try:
-                return await self._brought(job, story)
-            except DockyardError as error:
-                if not isinstance(error, Unreachable) or asyncio.get_running_loop().time() > deadline:
-                    return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
-                log.warning("push_interrupted", handle=job.handle, reason=error.sentence)
-            await asyncio.sleep(2)
 
     async def _brought(self, job: BuildJob, story: "_Story") -> Exit:
         if story.layered:

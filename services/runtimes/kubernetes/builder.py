@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import structlog
 
-from services.errors import DockyardError, Unreachable
+from services.errors import DockyardError
 from services.registry import Reference, Registry
 from services.runtimes import content
 from services.runtimes.base import BuildItem, BuildJob, Exit, Lines, LogLine, Phase
@@ -33,7 +33,6 @@ from services.settings import BuildSettings, KubernetesSettings
 log = structlog.get_logger()
 _STOPPING = 120.0  # seconds until a pod that does not end is forgotten by force: its node may be gone for ever
 _QUOTA = 5.0  # seconds at most between two attempts to get a pod past a used-up quota
-_PUSHING = 300.0  # seconds that the registry may be away at the end of a build, which is not to be made again for that
 _SLOW = Exit(ok=False, reason="The cluster did not start the pod of this build in time.", retryable=True)
 _HINT = "This is a fault of the installation, not of the repository: tell its administrator."
 
@@ -162,17 +161,14 @@ class PodBuilder:
             environment = Reference.parse(f"{self._telling.environments}:{end.facts['environment']}")
         except (KeyError, ValueError, TypeError):
             return Exit(ok=False, reason="The build has left a layer that cannot be read.", hint=_HINT)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PUSHING
-        while self._registry is not None:
-            try:
-                await content.put_together(self._registry, job, environment, layer)
-                return Exit(ok=True, facts={"environment": end.facts["environment"], "layered": "yes"})
-            except DockyardError as error:
-                if not isinstance(error, Unreachable) or loop.time() > deadline:
-                    return Exit(ok=False, reason=error.sentence, retryable=error.retryable)
-            await asyncio.sleep(2)
-        return Exit(ok=False, reason="There is no registry to put the image together in.", hint=_HINT)
+        if (registry := self._registry) is None:
+            return Exit(ok=False, reason="There is no registry to put the image together in.", hint=_HINT)
+
+        async def bring() -> Exit:
+            await content.put_together(registry, job, environment, layer)
+            return Exit(ok=True, facts={"environment": end.facts["environment"], "layered": "yes"})
+
+        return await content.kept(job, bring)
 
     def _most(self, kind: str) -> float:
         """Seconds that a pod may wait for this."""
