@@ -194,5 +194,5 @@ async def test_a_stream_is_resumed_by_whoever_knows_its_id(open_front):
     made = await make(front)
     for launch, knows in ((made.ids["launch_id"], True), (new_id(), False)):
         answer = await http.get("/build/gh/a/b/HEAD", headers={"accept": "text/event-stream", "last-event-id": f"{launch}.1.0"})
-        assert (made.token in answer.text, LINE in answer.text) == (knows, knows)
+        assert (made.token in answer.text, LINE in answer.text, '"status_code": 404' in answer.text) == (knows, knows, not knows)
     assert (await http.get("/api/v1/stats")).json()["launches"] == {"ready": 1}
