@@ -43,7 +43,8 @@ class SteadyUser(User):  # type: ignore[misc]  # JupyterHub has no types
         try:
             return await super().spawn(server_name, *args, **kwargs)
         except Exception as error:
-            self.db.rollback()
+            if isinstance(error, SQLAlchemyError):
+                self.db.rollback()
             spawner = self.spawners.get(server_name)
             if spawner is not None and spawner.server is not None:  # it failed where JupyterHub does not end it
                 await self.stop(server_name)
@@ -57,13 +58,13 @@ class SteadyUser(User):  # type: ignore[misc]  # JupyterHub has no types
         while True:
             try:
                 return await super().stop(server_name)
-            except _UNWRITTEN as error:
-                self.db.rollback()
+            except Exception as error:
+                if isinstance(error, SQLAlchemyError):
+                    self.db.rollback()
+                if not isinstance(error, _UNWRITTEN):
+                    spawner._stop_pending = False  # so that a request can end it
+                    raise
                 self.log.warning("The end of %s could not be written: %s", spawner._log_name, getattr(error, "orig", error))
-            except BaseException:
-                self.db.rollback()
-                spawner._stop_pending = False  # so that a request can end it
-                raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST)
 
