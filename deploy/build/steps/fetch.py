@@ -11,6 +11,7 @@ us and read what they remember.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 from steps import layer, laying, records, say
 from steps.job import PLACE, WORK, Job
+from steps.patience import Patience
 
 CHECKOUT, ENVIRONMENT = WORK / "src" / "repository", WORK / "src" / "environment-repository"
 LOGINS = PLACE / "logins.json"
@@ -30,6 +32,11 @@ _GIT = (
     "git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main",
     "-c", "credential.helper=",
 )
+# What git 2.39 and curl 7.88 say of a server that does not answer, fails, or breaks the connection off.
+_AWAY = re.compile(
+    r"could not resolve host|failed to connect|couldn't connect|unable to connect|connection (?:refused|reset|timed out)|timed out|"
+    r"empty reply|no route to host|network is unreachable|recv failure|early eof|hung up unexpectedly|unexpected disconnect|"
+    r"returned error: (?:429|5\d\d)|ssl_error_syscall|unexpected eof|from proxy after connect", re.IGNORECASE)
 
 
 class Failed(Exception):
@@ -40,7 +47,7 @@ def fetch(job: Job) -> None:
     """Bring everything that the job names below WORK, in a process of its own. Raises `Failed`."""
     sources = {
         "repo_url": job.repo_url, "commit": job.commit, "branch": job.branch, "environment": job.environment, "files": job.files,
-        "bytes": job.bytes, "seconds": job.deadline,
+        "bytes": job.bytes, "seconds": job.deadline, "patience": job.patience,
     }
     done = subprocess.run([sys.executable, "-m", "steps.fetch"], input=json.dumps(sources), text=True, check=False)
     if done.returncode:
@@ -68,7 +75,7 @@ def main() -> int:
     if LOGINS.exists():
         logins = LOGINS.read_text()
         LOGINS.unlink()
-    git = Git(json.loads(logins) if logins else {})
+    git = Git(json.loads(logins) if logins else {}, sources["patience"])
     bounds = int(sources["bytes"]), time.monotonic() + float(sources["seconds"])
     try:
         bring(git, sources, CHECKOUT, bounds)
@@ -91,15 +98,16 @@ def bring(git: "Git", source: Mapping[str, Any], into: Path, bounds: tuple[int, 
         return
     into.mkdir(parents=True)
     try:
-        records.Gathering(into, *bounds, lambda text: say.line(text, "fetching")).all(source["files"])
+        records.Gathering(into, *bounds, lambda text: say.line(text, "fetching"), git.patience).all(source["files"])
     except records.Unavailable as error:
         raise Failed(str(error)) from error
 
 
 class Git:
-    """Git with logins: `options` and `environment`, as the worker has made them."""
+    """Git with logins: `options` and `environment`, as the worker has made them. A server that is away is waited for `patience` seconds."""
 
-    def __init__(self, logins: Mapping[str, Any]) -> None:
+    def __init__(self, logins: Mapping[str, Any], patience: float) -> None:
+        self.patience = patience
         self._words = [*_GIT, *logins.get("options", ())]
         self._environment = {
             "PATH": os.environ["PATH"], "HOME": "/tmp", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8",  # noqa: S108
@@ -138,17 +146,29 @@ class Git:
             self.run("lfs", *words, cwd=checkout, why="Files could not be fetched from Git LFS.")
 
     def run(self, *arguments: str, cwd: Path | None = None, quiet: bool = False, why: str = "") -> int:
-        """One git command, its output in the log; the exit status, or `Failed` with `why`."""
+        """One git command, again while a server is away, its output in the log; the exit status, or `Failed` with `why`."""
+        patience = Patience(self.patience)
+        while True:
+            status, away = self._once(*arguments, cwd=cwd, quiet=quiet)
+            if not (status and away and patience.left):
+                break
+            say.line("The server does not answer. Trying again.", "fetching")
+            patience.wait()
+        if status and why:
+            raise Failed(why)
+        return status
+
+    def _once(self, *arguments: str, cwd: Path | None, quiet: bool) -> tuple[int, bool]:
+        """One git command; its exit status, and whether it says that a server is away."""
         process = subprocess.Popen(
             [*self._words, *arguments], cwd=cwd, env=self._environment, text=True, errors="replace", stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if quiet else subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else subprocess.STDOUT,
         )
+        away = False
         for text in process.stdout or ():
             say.line(text, "fetching")
-        status = process.wait()
-        if status and why:
-            raise Failed(why)
-        return status
+            away = away or bool(_AWAY.search(text))
+        return process.wait(), away
 
 
 if __name__ == "__main__":

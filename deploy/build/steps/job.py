@@ -35,6 +35,7 @@ class Job:
     appendix: str = ""
     arguments: list[str] = field(default_factory=list)
     deadline: float = 3600.0  # seconds
+    patience: float = 60.0  # seconds that a server which is away is waited for
     registry: dict[str, str] = field(default_factory=dict, repr=False)  # repo2docker's registry_credentials, or registry and identitytoken
 
 

@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from .patience import Patience
+
 FILES = 100_000  # that may come out of archives
 _BLOCK = 1 << 16
 _SILENCE = 60  # seconds without a byte
-_TRIES = 3
 _AGAIN = 5.0  # seconds between questions for something that is being made
 _SHOWN = 50  # files that have a line of the log each
 _ARCHIVE = ".archive"
@@ -39,10 +40,13 @@ class Unavailable(Exception):
 
 
 class Gathering:
-    """The download of one record below a directory, within `most` bytes and until `until` on the monotonic clock."""
+    """The download of one record below a directory, within `most` bytes and until `until` on the monotonic clock.
 
-    def __init__(self, into: Path, most: int, until: float, say: Callable[[str], None]) -> None:
-        self.into, self.most, self.until, self.say = into, most, until, say
+    An archive that is away is waited for `patience` seconds.
+    """
+
+    def __init__(self, into: Path, most: int, until: float, say: Callable[[str], None], patience: float) -> None:
+        self.into, self.most, self.until, self.say, self.patience = into, most, until, say, patience
         self.bytes = self.count = 0
         # Proxies are those of the environment; of all protocols only these two are spoken, behind redirects as well.
         self.opener = urllib.request.OpenerDirector()
@@ -104,7 +108,8 @@ class Gathering:
 
     def download(self, file: Mapping[str, Any], path: Path) -> str:
         """Bring one file, with another try where the connection breaks; its digest."""
-        for left in range(_TRIES - 1, -1, -1):
+        patience = Patience(self.patience)
+        while True:
             before = self.bytes
             try:
                 return self.transfer(file, path)
@@ -117,10 +122,9 @@ class Gathering:
                             raise Unavailable(error.read(500).decode(errors="replace").strip()) from error
                     if error.code < 500 and error.code not in (408, 429):
                         raise Unavailable(f"{host} refuses {file['path']} (status {error.code}).") from error
-                if not left or time.monotonic() > self.until:
+                if not patience.left or time.monotonic() > self.until:
                     raise Unavailable(f"{host} does not give out {file['path']} ({_words(error)}).", retryable=True) from error
-                time.sleep(min(_AGAIN, 1.0 + _TRIES - left))
-        raise AssertionError
+            patience.wait()
 
     def transfer(self, file: Mapping[str, Any], path: Path) -> str:
         """One try."""

@@ -115,7 +115,7 @@ def job_files(recipe: Recipe, job: BuildJob, credentials: Mapping[str, str]) -> 
         "push": recipe.pushes, "environment_image": recipe.environments, "no_cache": job.no_cache, "uv": settings.uv,
         "jupyter": settings.jupyter,
         "base_image": settings.base_image, "default_buildpack": settings.default_buildpack, "appendix": appendix,
-        "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout,
+        "arguments": settings.repo2docker_args, "deadline": recipe.builds.timeout, "patience": recipe.builds.patience,
         "registry": {} if contained else dict(credentials),
     }
     files = {"dockyard/job.json": json.dumps(content).encode()}

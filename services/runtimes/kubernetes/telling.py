@@ -46,7 +46,7 @@ class Telling:
             "mode": "contained" if self._contained else "engine", "push": True, "no_cache": job.no_cache, "uv": recipe.uv,
             "jupyter": list(recipe.jupyter),
             "base_image": recipe.base_image, "default_buildpack": recipe.default_buildpack, "appendix": recipe.appendix,
-            "arguments": list(recipe.repo2docker_args), "deadline": self._builds.timeout,
+            "arguments": list(recipe.repo2docker_args), "deadline": self._builds.timeout, "patience": self._builds.patience,
             "destination": self._destination(job.image), "plain": self._registry.url.startswith("http://"),
         }
         if recipe.layers:

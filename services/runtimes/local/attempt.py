@@ -224,12 +224,13 @@ class Attempt:
         return Exit(ok=True, facts={"environment": environment.key, "reused": "yes" if reused else "no"})
 
     def _fetch(self) -> Step:
-        local = self.workshop.local
+        local, builds = self.workshop.local, self.workshop.builds
         job = {
             "repo_url": self.job.repo_url, "commit": self.job.commit, "ref": self.job.ref,
             "subdir": self.job.subdir, "environment": asdict(self.job.environment) if self.job.environment else None,
             "files": [file.told() for file in self.job.files],
             "repository_bytes": local.repository_bytes, "fetch_timeout": local.fetch_timeout,
+            "patience": builds.patience / builds.attempts,
             "pythons": [one.version for one in self.workshop.pythons], "default_python": self.workshop.default_python(),
         }
         return Step(

@@ -12,13 +12,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .patience import Patience
 from .said import Failure, say
 
 FILES = 1_000_000
@@ -43,10 +44,15 @@ class Bounds:
     bytes: int
     seconds: float
     logins: Mapping[str, Any]  # `options` of git and `environment`, as `services.egress.logins` makes them
+    patience: float = 0.0  # seconds that a server which is away is waited for
     until: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.until = time.monotonic() + self.seconds
+
+
+class Away(Failure):
+    """A server does not answer, or fails."""
 
 
 class Checkout:
@@ -70,14 +76,26 @@ class Checkout:
         kind = ("--object-format=sha256",) if len(self.commit) == 64 else ()
         self.git("init", "-q", *kind, ".")
         self.git("remote", "add", "origin", self.url)
-        self.fetch()
+        self.reach(self.fetch)
         self.measure()
         self.git("checkout", "-q", "--detach", self.commit)
-        self.submodules()
-        self.large_files()
+        self.reach(self.submodules)
+        self.reach(self.large_files)
         tree, told = self.git("log", "-1", "--format=%T%n%h %s", "HEAD").split("\n", 1)
         say("fetching", f"HEAD is now at {told.strip()[:300]}")
         return tree
+
+    def reach(self, bring: Callable[[], None]) -> None:
+        """Do what needs a server, again and again while it is away."""
+        patience = Patience(self.bounds.patience)
+        while True:
+            try:
+                return bring()
+            except Away as away:
+                if not patience.left:
+                    raise
+                say("fetching", f"{away.reason} Trying again.")
+            patience.wait()
 
     def fetch(self) -> None:
         """Bring the commit into the repository."""
@@ -131,7 +149,7 @@ class Checkout:
                 address = re.search(r"clone of '([^']+)'", refused.said)
                 failure = self.failure(refused.said, address[1] if address else "")
                 reason = f"{which} could not be fetched: {failure.reason}"
-                raise Failure(reason, failure.hint, retryable=failure.retryable) from refused
+                raise type(failure)(reason, failure.hint, retryable=failure.retryable) from refused
 
     def large_files(self) -> None:
         """Replace pointers of Git LFS by the files, where git-lfs is installed."""
@@ -153,7 +171,7 @@ class Checkout:
             closed = refused_by_egress(address[0]) if address else ""
             if closed:
                 raise Failure(f"Files could not be fetched from Git LFS: {closed}") from refused
-            raise Failure("Files could not be fetched from Git LFS.", _last(refused.said), retryable=True) from refused
+            raise Away("Files could not be fetched from Git LFS.", _last(refused.said), retryable=True) from refused
 
     def git(self, *arguments: str) -> str:
         """Run git within the limits; what it prints. Raises `Refused` with what it says, or `Failure`."""
@@ -214,7 +232,7 @@ class Checkout:
             return Failure(f"{host} refuses access to the repository.", "It is private, or the link is wrong.")
         if re.search(r"not found|\b404\b|does not exist|not exported|not appear to be a git repository", low):
             return Failure(f"There is no repository at this address on {host}.", "Check the link; it may also be private.")
-        return Failure(f"{host} cannot be reached ({_last(said)}).", "Try again later.", retryable=True)
+        return Away(f"{host} cannot be reached ({_last(said)}).", "Try again later.", retryable=True)
 
 
 def refused_by_egress(url: str) -> str:

@@ -33,7 +33,7 @@ def main() -> int:
 
 def fetch(job: dict[str, Any], logins: dict[str, Any], home: Path) -> str:
     """Bring the tree that is built into `home`; an id of all that is in it. Raises `Failure` and `Unfit`."""
-    bounds = Bounds(home, job["repository_bytes"], job["fetch_timeout"], logins)
+    bounds = Bounds(home, job["repository_bytes"], job["fetch_timeout"], logins, job["patience"])
     tree = _brought(bounds, home, job)
     if job["subdir"]:
         inner = ""
@@ -59,7 +59,8 @@ def _brought(bounds: Bounds, into: Path, source: dict[str, Any]) -> str:
         return Checkout(bounds, into, source).run()
     say("fetching", f"Downloading {source['repo_url']}, version {source['commit']}")
     try:
-        return records.Gathering(into, bounds.bytes, bounds.until, lambda text: say("fetching", text)).all(source["files"])
+        gathering = records.Gathering(into, bounds.bytes, bounds.until, lambda text: say("fetching", text), bounds.patience)
+        return gathering.all(source["files"])
     except records.Unavailable as error:
         hint = "Try again later." if error.retryable else "Ask who has published it, or the operator."
         raise Failure(str(error), hint, retryable=error.retryable) from error

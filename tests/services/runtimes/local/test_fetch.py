@@ -78,9 +78,17 @@ async def test_servers_that_refuse(
 ) -> None:
     commit = repo.commit({"a": "1"})
     served.faults[repo.path.name] = fault
-    built = await home.build(home.job(url, commit))
+    built = await home.build(home.job(url, commit), home.workshop(DOCKYARD_BUILDS_PATIENCE="0"))
     assert built.exit.reason.startswith(reason), built.exit.reason
     assert built.exit.retryable == retryable
+
+
+async def test_a_forge_that_is_away_for_a_moment_is_waited_for(home: Ground, repo: Repo, served: GitServer, url: str) -> None:
+    commit = repo.commit({"a": "1"})
+    served.faults[repo.path.name] = Fault(status=503, times=2)
+    built = await home.build(home.job(url, commit))
+    assert built.exit.ok, built.exit.reason
+    assert sum("Trying again" in line.message for line in built.lines) >= 1
 
 
 @pytest.mark.parametrize(("address", "commit", "reason"), [
@@ -91,7 +99,7 @@ async def test_servers_that_refuse(
     ("http://127.0.0.1:80/x.git", "--upload-pack=id", "'--upload-pack=id' is not the id of a commit."),
 ])
 async def test_addresses_that_cannot_be_fetched(address: str, commit: str, reason: str, home: Ground) -> None:
-    built = await home.build(home.job(address, commit))
+    built = await home.build(home.job(address, commit), home.workshop(DOCKYARD_BUILDS_PATIENCE="0"))
     assert built.exit.reason.startswith(reason), built.exit.reason
 
 

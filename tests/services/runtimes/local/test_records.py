@@ -24,9 +24,9 @@ Members = dict[str, bytes | str]  # content, or the target of a symbolic link
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a directory; says of `slow.zip` twice that it is not made yet."""
+    """Serves a directory; says of `slow.zip` twice that it is not made yet, and fails for `flaky.txt` so many times."""
 
-    asked = 0
+    asked = fails = 0
 
     def do_GET(self) -> None:
         if self.path == "/slow.zip" and Quiet.asked < 1:
@@ -35,6 +35,9 @@ class Quiet(SimpleHTTPRequestHandler):
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(b'{"bag_status": "Not ready"}')
+        elif self.path == "/flaky.txt" and Quiet.fails:
+            Quiet.fails -= 1
+            self.send_error(503)
         else:
             super().do_GET()
 
@@ -82,9 +85,9 @@ def tarred(members: Members) -> bytes:
     return out.getvalue()
 
 
-def gathered(into: Path, files: list[File], most: int = 1 << 20) -> dict[str, str]:
+def gathered(into: Path, files: list[File], most: int = 1 << 20, patience: float = 0) -> dict[str, str]:
     """What is there afterwards: text by name, links as `-> target`."""
-    Gathering(into, most, time.monotonic() + 60, lambda _: None).all([file.told() for file in files])
+    Gathering(into, most, time.monotonic() + 60, lambda _: None, patience).all([file.told() for file in files])
     found = [Path(at, name) for at, directories, names in os.walk(into) for name in (*directories, *names)]
     return {
         str(path.relative_to(into)): f"-> {path.readlink()}" if path.is_symlink() else path.read_text()
@@ -136,6 +139,17 @@ def test_a_package_that_is_made_on_demand_is_waited_for(archive: tuple[Path, str
     monkeypatch.setattr("services.runtimes.local.steps.records._AGAIN", 0.01)
     (root / "slow.zip").write_bytes(zipped({"a": b"1"}))
     assert gathered(tmp_path, [File("slow.zip", f"{url}/slow.zip", unpack="zip", made=True)]) == {"a": "1"}
+
+
+def test_an_archive_that_is_away_is_waited_for(archive: tuple[Path, str], tmp_path: Path) -> None:
+    root, url = archive
+    (root / "flaky.txt").write_text("there")
+    Quiet.fails = 2
+    with pytest.raises(Unavailable, match="does not give out flaky") as caught:
+        gathered(tmp_path, [File("flaky", f"{url}/flaky.txt")])
+    assert caught.value.retryable
+    assert gathered(tmp_path, [File("flaky", f"{url}/flaky.txt")], patience=60) == {"flaky": "there"}
+    assert Quiet.fails == 0
 
 
 BAD: dict[str, tuple[File, bytes, str]] = {

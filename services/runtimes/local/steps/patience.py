@@ -1,0 +1,1 @@
+../../../../deploy/build/steps/patience.py
