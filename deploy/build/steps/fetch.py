@@ -150,7 +150,7 @@ class Git:
         patience = Patience(self.patience)
         while True:
             status, away = self._once(*arguments, cwd=cwd, quiet=quiet)
-            if not (status and away and patience.left):
+            if not (status and away and patience.lasts()):
                 break
             say.line("The server does not answer. Trying again.", "fetching")
             patience.wait()

@@ -15,8 +15,7 @@ class Patience:
         self._seconds, self._pause = seconds, _FIRST
         self._until: float | None = None
 
-    @property
-    def left(self) -> bool:
+    def lasts(self) -> bool:
         """Whether there is to be another attempt, now that one has failed."""
         now = time.monotonic()
         if self._until is None:

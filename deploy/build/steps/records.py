@@ -122,7 +122,7 @@ class Gathering:
                             raise Unavailable(error.read(500).decode(errors="replace").strip()) from error
                     if error.code < 500 and error.code not in (408, 429):
                         raise Unavailable(f"{host} refuses {file['path']} (status {error.code}).") from error
-                if not patience.left or time.monotonic() > self.until:
+                if not patience.lasts() or time.monotonic() > self.until:
                     raise Unavailable(f"{host} does not give out {file['path']} ({_words(error)}).", retryable=True) from error
             patience.wait()
 

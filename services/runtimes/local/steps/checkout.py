@@ -92,7 +92,7 @@ class Checkout:
             try:
                 return bring()
             except Away as away:
-                if not patience.left:
+                if not patience.lasts():
                     raise
                 say("fetching", f"{away.reason} Trying again.")
             patience.wait()
