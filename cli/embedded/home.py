@@ -24,7 +24,7 @@ from typing import IO
 from cli.embedded.account import Account
 from services.errors import Misconfigured
 
-SOCKET_BYTES = 107 - len("/egress/server.sock") - 8  # what a path of `run` may have; 8 for a longer name to come
+SOCKET_BYTES = 107 - len("/egress/server/sock") - 8  # what a path of `run` may have; 8 for a longer name to come
 ROOM = 256 << 20  # bytes that a start needs: the database's first files and its log of changes
 
 

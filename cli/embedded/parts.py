@@ -192,7 +192,7 @@ def _egress(plan: Plan) -> Part:
     directory = plan.home.directory("run/egress", 0o711, own=plan.account is not None)
 
     async def ready() -> bool:
-        return all([await accepts(directory / f"{name}.sock") for name in ("fetch", "build", "server")])
+        return all([await accepts(directory / name / "sock") for name in ("fetch", "build", "server")])
 
     return Part(
         "egress", plan.python("services.runtimes.local.egress_proxy", secrets=False), after=("forge",), ready=ready,

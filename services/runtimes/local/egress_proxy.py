@@ -175,12 +175,12 @@ async def serve(
     *,
     first_uid: int = FIRST_UID,
 ) -> list[asyncio.Server]:
-    """Listen for all three purposes on `<purpose>.sock` below the directory."""
+    """Listen for all three purposes on `<purpose>/sock` below the directory: a sandbox sees the one directory that is meant for it."""
     accounts, count = range(first_uid, first_uid + UIDS), Counter[str]()
     return [
         await asyncio.start_unix_server(
             EgressProxy(Rule.make(settings, purpose, trusted), accounts, count).handle,
-            sock=_listen(directory / f"{purpose}.sock"), limit=HEAD_BYTES,
+            sock=_listen(directory / purpose / "sock"), limit=HEAD_BYTES,
         )
         for purpose in Purpose
     ]

@@ -20,7 +20,7 @@ import socket
 import sys
 from contextlib import suppress
 
-EGRESS = "/run/egress.sock"
+EGRESS = "/run/egress/sock"
 PORT = 3128
 CHUNK = 1 << 16
 

@@ -24,7 +24,7 @@ VENV = "/srv/venv"
 STEP = "/run/step"
 PROGRAMS = "/run/dockyard"
 PYTHON = "/run/python"  # interpreter of our own programs, a link
-EGRESS = "/run/egress.sock"
+EGRESS = "/run/egress"  # the directory: a proxy that is started anew makes a new socket in it
 PROXY = "http://127.0.0.1:3128"
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
 

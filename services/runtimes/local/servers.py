@@ -121,7 +121,7 @@ class Servers:
         place.mkdir(mode=mode, exist_ok=True)
         inside = self._paths.directory(place / "in", uid, 0o700)
         tmp = self._paths.directory(directory / "tmp", uid, 0o700)
-        if self._online and not (self._paths.egress / "server.sock").exists():
+        if self._online and not (self._paths.egress / "server" / "sock").exists():
             raise NotStarted("The program that lets servers out to the network does not run.")
         home = prepare_home(record, directory, uid, overlay=probe(self._paths.root / "tools").overlays)
         sandbox = server_sandbox(

@@ -71,11 +71,11 @@ class Surroundings:
         common += [Bind(source, prefix) for prefix, source in sorted(prefixes.items())]
         outside = {path for path in self.certificates.values() if not path.startswith(("/usr/", "/etc/ssl/certs", "/etc/pki/"))}
         common += [Bind(path, path) for path in sorted(outside)]
-        socket = str(self.paths.egress / f"{purpose}.sock") if online else ""
+        egress = str(self.paths.egress / purpose) if online else ""
         return Sandbox(
             command=(PYTHON, "-I", "-S", f"{PROGRAMS}/inside.py", str(processes), *command), etc=str(self.paths.etc),
             env=environment({**self.certificates, **env}, egress=online), binds=(*common, *binds), overlays=overlays,
-            links={PYTHON: self.python.executable}, cwd=cwd, egress=socket, tmp=str(tmp) if tmp else "", bwrap=str(self.bwrap),
+            links={PYTHON: self.python.executable}, cwd=cwd, egress=egress, tmp=str(tmp) if tmp else "", bwrap=str(self.bwrap),
         )
 
 

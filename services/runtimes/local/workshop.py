@@ -95,7 +95,7 @@ class Workshop:
         if time.monotonic() > self._conda_until:
             parts = urlsplit(self.local.conda)
             port = parts.port or (443 if parts.scheme == "https" else 80)
-            self._conda = bool(parts.hostname) and reaches(self.paths.egress / "build.sock", str(parts.hostname), port)
+            self._conda = bool(parts.hostname) and reaches(self.paths.egress / "build" / "sock", str(parts.hostname), port)
             self._conda_until = time.monotonic() + 60
         return self._conda
 

@@ -241,7 +241,7 @@ def refused_by_egress(url: str) -> str:
     port = parts.port or {"https": 443, "git": 9418}.get(parts.scheme, 80)
     with suppress(OSError), socket.socket(socket.AF_UNIX) as proxy:
         proxy.settimeout(5)
-        proxy.connect("/run/egress.sock")
+        proxy.connect("/run/egress/sock")
         proxy.sendall(f"CONNECT {parts.hostname}:{port} HTTP/1.1\r\n\r\n".encode())
         answer = b""
         while len(answer) < 4096 and not answer.startswith(b"HTTP/1.1 200") and (data := proxy.recv(4096)):

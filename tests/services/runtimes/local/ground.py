@@ -109,7 +109,7 @@ def ground(**values: str) -> Iterator[Ground]:
         proxy = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=ROOT)
     try:
         until = time.monotonic() + 120
-        while not all((root / f"run/egress/{name}.sock").exists() for name in ("fetch", "build", "server")):
+        while not all((root / f"run/egress/{name}/sock").exists() for name in ("fetch", "build", "server")):
             assert proxy.poll() is None, log.read_text()
             assert time.monotonic() < until, "the egress proxy does not start"
             time.sleep(0.02)

@@ -27,7 +27,7 @@ PYTHONS = [f"python3.{minor}" for minor in range(9, 16)]
 SHELL = {"OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # what a shell and Python add
 MOUNTS = {
     "/", "/dev", "/dev/console", "/dev/full", "/dev/null", "/dev/pts", "/dev/random", "/dev/shm", "/dev/tty", "/dev/urandom", "/dev/zero",
-    "/home/jovyan", "/lib", "/lib64", "/proc", "/run/dockyard", "/run/egress.sock", "/srv/venv", "/tmp", "/usr", "/bin", "/sbin", "/lib32",
+    "/home/jovyan", "/lib", "/lib64", "/proc", "/run/dockyard", "/run/egress", "/srv/venv", "/tmp", "/usr", "/bin", "/sbin", "/lib32",
 }
 
 
@@ -58,8 +58,8 @@ def check(told: dict[str, Any], *, writable: set[str], more: frozenset[str] = fr
     assert told["accounts"] == ["root", "jovyan", "nobody"]
     assert told["interfaces"] == ["lo"]
     assert told["abstract"] == []
-    assert set(told["sockets"]) == {"/run/egress.sock"}
-    assert set(told["run"]) <= {"dockyard", "egress.sock", "python", "server", "step"}
+    assert told["sockets"] == []  # that of the egress proxy is in a directory that may be passed through, and not listed
+    assert set(told["run"]) <= {"dockyard", "egress", "python", "server", "step"}
     assert set(told["srv"]) == {"venv"}
     assert set(told["dev"]) <= {
         "console", "core", "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero",

@@ -80,22 +80,22 @@ def _ask(path: Path, request: bytes) -> bytes:
 async def test_loopback_is_for_fetching_only(tmp_path: Path, echo: int) -> None:
     async with proxy(tmp_path) as sockets:
         request = f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\n\r\n".encode()
-        assert (await ask(sockets / "fetch.sock", request)).startswith(b"HTTP/1.1 200 ")
+        assert (await ask(sockets / "fetch/sock", request)).startswith(b"HTTP/1.1 200 ")
         for purpose in ("build", "server"):
-            answer = await ask(sockets / f"{purpose}.sock", request)
+            answer = await ask(sockets / purpose / "sock", request)
             assert answer.startswith(b"HTTP/1.1 470 "), purpose
             assert b"this machine itself" in answer
 
 
 async def test_our_own_ports_are_for_nobody(tmp_path: Path, echo: int) -> None:
     async with proxy(tmp_path, refused=[f"127.0.0.1:{echo}"]) as sockets:
-        answer = await ask(sockets / "fetch.sock", f"CONNECT localhost:{echo} HTTP/1.1\r\n\r\n".encode())
+        answer = await ask(sockets / "fetch/sock", f"CONNECT localhost:{echo} HTTP/1.1\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 470 ")
 
 
 async def test_both_ways_until_both_have_ended(tmp_path: Path, echo: int) -> None:
     async with proxy(tmp_path) as sockets:
-        reader, writer = await asyncio.open_unix_connection(sockets / "fetch.sock")
+        reader, writer = await asyncio.open_unix_connection(sockets / "fetch/sock")
         writer.write(f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\n\r\n".encode())
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 Connection established\r\n\r\n"
         writer.write(b"a" * 1_000_000)
@@ -106,7 +106,7 @@ async def test_both_ways_until_both_have_ended(tmp_path: Path, echo: int) -> Non
 
 async def test_plain_requests_are_rewritten(tmp_path: Path, echo: int) -> None:
     async with proxy(tmp_path) as sockets:
-        reader, writer = await asyncio.open_unix_connection(sockets / "fetch.sock")
+        reader, writer = await asyncio.open_unix_connection(sockets / "fetch/sock")
         writer.write(f"GET http://127.0.0.1:{echo}/x HTTP/1.1\r\nHost: y\r\n\r\n".encode())
         assert await reader.readuntil(b"\r\n\r\n") == b"GET /X HTTP/1.1\r\nHOST: Y\r\nCONNECTION: CLOSE\r\n\r\n"
         writer.close()
@@ -117,11 +117,11 @@ async def test_one_sandbox_cannot_take_all_connections(tmp_path: Path, echo: int
         request = f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\n\r\n".encode()
         held = []
         for _ in range(PER_SANDBOX):
-            reader, writer = await asyncio.open_unix_connection(sockets / "fetch.sock")
+            reader, writer = await asyncio.open_unix_connection(sockets / "fetch/sock")
             writer.write(request)
             assert await reader.readuntil(b"\r\n\r\n")
             held.append(writer)
-        assert (await ask(sockets / "build.sock", request)).startswith(b"HTTP/1.1 429 ")
+        assert (await ask(sockets / "build/sock", request)).startswith(b"HTTP/1.1 429 ")
         for writer in held:
             writer.close()
 
@@ -129,5 +129,5 @@ async def test_one_sandbox_cannot_take_all_connections(tmp_path: Path, echo: int
 async def test_nobody_else_may_speak_to_it(tmp_path: Path) -> None:
     """The sockets are open to the accounts of sandboxes; which they are is asked of the kernel."""
     async with proxy(tmp_path) as sockets:
-        assert (sockets / "build.sock").stat().st_mode & 0o777 == 0o666
-        assert await ask(sockets / "build.sock", b"CONNECT 169.254.169.254:80 HTTP/1.1\r\n\r\n")
+        assert (sockets / "build/sock").stat().st_mode & 0o777 == 0o666
+        assert await ask(sockets / "build/sock", b"CONNECT 169.254.169.254:80 HTTP/1.1\r\n\r\n")

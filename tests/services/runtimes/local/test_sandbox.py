@@ -42,7 +42,7 @@ def test_every_sandbox_is_closed(option: list[str]) -> None:
     (Sandbox(("x",), "/e", binds=(Bind("/a", "/srv/venv"),)), ["--ro-bind", "/a", "/srv/venv"]),
     (Sandbox(("x",), "/e", binds=(Bind("/a", HOME, writable=True),)), ["--bind", "/a", HOME]),
     (Sandbox(("x",), "/e", overlays=(Overlay("/l", "/u", "/w", HOME),)), ["--overlay-src", "/l", "--overlay", "/u", "/w", HOME]),
-    (Sandbox(("x",), "/e", egress="/s/build.sock"), ["--ro-bind", "/s/build.sock", "/run/egress.sock"]),
+    (Sandbox(("x",), "/e", egress="/s/build"), ["--ro-bind", "/s/build", "/run/egress"]),
     (Sandbox(("x",), "/e", tmp="/t"), ["--bind", "/t", "/tmp"]),
     (Sandbox(("x",), "/e"), ["--size", "268435456", "--perms", "1777", "--tmpfs", "/tmp"]),
     (Sandbox(("x",), "/e", env={"A": "b c"}), ["--setenv", "A", "b c"]),
