@@ -116,7 +116,7 @@ def lanes(
             name = await queue.get()
             waiting.discard(name)
             # A little early is not too early: beat's messages come a period apart, give or take their way.
-            await sweeps.run(name, every[name] * 0.8)
+            await sweeps.run(name, min(every[name], sweeps.soon(name) or every[name]) * 0.8)
             if (wait := sweeps.soon(name)) and wait < every[name]:
                 loop.call_later(wait, ask, name)
 

@@ -32,6 +32,7 @@ _LEASE = 20.0  # seconds
 _REST = 9.0
 _AGAIN = 2.0  # seconds after a failed run; twice as many after each further one
 _DOUBLINGS = 10
+_FULL = 10.0  # seconds after a run that has found no room, which keeps builds from beginning
 
 _MAKE = sa.text("INSERT INTO sweep (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _TAKE = sa.text("""
@@ -61,14 +62,16 @@ class Sweeps:
         self._table = table
         self._owner = owner or secrets.token_hex(8)
         self._failed_in_a_row: dict[str, int] = {}
+        self._full: set[str] = set()
         self._seconds = Summary("dockyard_sweep_seconds", "How long sweeps took", ["sweep"], registry=registry)
         self._failures = Counter("dockyard_sweep_failures", "Sweeps that could not be finished", ["sweep"], registry=registry)
         self._findings = Counter("dockyard_sweep_findings", "What sweeps have found and mended", ["sweep", "what"], registry=registry)
 
     def soon(self, name: str) -> float:
-        """Seconds until a sweep whose last run here has failed may be tried again, well before its next turn; 0: it has not."""
-        failed = self._failed_in_a_row.get(name, 0)
-        return _AGAIN * 2.0 ** (failed - 1) if failed else 0.0
+        """Seconds until a sweep that has failed here, or found no room, may run again, well before its next turn; 0: it has not."""
+        if failed := self._failed_in_a_row.get(name, 0):
+            return _AGAIN * 2.0 ** (failed - 1)
+        return _FULL if name in self._full else 0.0
 
     async def run(self, name: str, every: float) -> Findings | None:
         """Run one sweep if it is due and nobody else runs it; what it found, or None."""
@@ -77,6 +80,7 @@ class Sweeps:
             taken = {"name": name, "owner": self._owner, "lease": _LEASE, "every": every, "rest": _REST if every else 0.0}
             if not await self._db.rows(_TAKE, taken):
                 self._failed_in_a_row.pop(name, None)  # somebody else has done it, or does
+                self._full.discard(name)
                 return None
             return await self._held(name)
         except (DockyardError, sa.exc.DBAPIError, OSError) as error:
@@ -128,6 +132,7 @@ class Sweeps:
         await self._db.rows(_DONE, {
             "name": name, "owner": self._owner, "findings": json.dumps(dict(findings)), "seconds": seconds})
         self._failed_in_a_row.pop(name, None)
+        (self._full.add if findings.get("full") else self._full.discard)(name)
         if any(findings.values()):
             log.info("sweep_found", sweep=name, seconds=round(seconds, 3), **findings)
         return findings

@@ -17,7 +17,7 @@ from services.errors import DockyardError
 from services.events import StoredEvent
 from services.events.log import LogWriter
 from services.lifecycle import Lease, Teller, room
-from services.lifecycle.builds import Finish, Finished, finish, give_up, mark, retry, wait_for_environment
+from services.lifecycle.builds import Finish, Finished, finish, give_up, mark, put_off, retry
 from services.lifecycle.moves import move_launches
 from services.policy import Policy
 from services.providers.base import Provider, Records
@@ -28,6 +28,7 @@ from services.states import BuildState, BuildTarget
 
 log = structlog.get_logger()
 _START = 60.0  # seconds that a start may take that nobody wants any more
+_ROOM = 3.0  # seconds until a build looks again whether there is room
 _PAUSE = 0.5  # seconds until a build looks again whether its environment has been made
 _CANCEL_AT = sa.text("SELECT target, greatest(0, extract(epoch FROM cancel_at - now()))::float8 AS left FROM build WHERE id = :id")
 
@@ -63,8 +64,8 @@ class Building:
         if claimed.row["state"] == BuildState.QUEUED and self._policy and (banned := await self._policy.build_refusal(claimed.row)):
             await self._finish(lease, writer, Exit(ok=False, reason=banned.sentence))
             return
-        if claimed.row["state"] == BuildState.QUEUED and (sentence := await room.refusal(self._teller.db)):
-            await self._finish(lease, writer, Exit(ok=False, reason=sentence, hint="Try again later."))
+        if claimed.row["state"] == BuildState.QUEUED and (short := await room.shortage(self._teller.db)):
+            await self._without_room(lease, writer, short)
             return
         following = asyncio.create_task(self._follow(lease, job, writer))
         cancelling = asyncio.create_task(self._cancelled(lease))
@@ -114,6 +115,17 @@ class Building:
                         pass
         return Exit(ok=False, reason="The build's log ended without a result.", retryable=True)
 
+    async def _without_room(self, lease: Lease, writer: LogWriter, short: room.Shortage) -> None:
+        """Wait for room, in nobody's place, unless there has been none for long."""
+        if short.seconds >= self._settings.patience:
+            await self._finish(lease, writer, Exit(ok=False, reason=short.sentence, hint="Try again later."))
+            return
+        if not lease.claimed.row["lines"]:
+            await writer.say("There is no room for another build at the moment; waiting for it.")
+        await writer.close()
+        await put_off(self._teller.db, lease.claimed.id, lease.claimed.epoch, lease.claimed.row["environment"], _ROOM)
+        lease.released = True
+
     async def _listed(self, job: BuildJob) -> BuildJob:
         """The job with the files of published records, which their archives have to be asked for. Raises as `Records.files`."""
         apart = job.environment
@@ -133,7 +145,7 @@ class Building:
             if lease.claimed.row["environment"] != plan.environment:
                 await writer.say("Another build makes this environment at the moment; waiting for it.")
             await writer.close()
-            await wait_for_environment(db, job.id, epoch, plan.environment, _PAUSE)
+            await put_off(db, job.id, epoch, plan.environment, _PAUSE)
             lease.released = True
             return False
         if exists:

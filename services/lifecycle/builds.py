@@ -175,10 +175,10 @@ async def give_up(db: Database, build: str, epoch: int) -> bool:
     return bool(rows)
 
 
-async def wait_for_environment(db: Database, build: str, epoch: int, environment: str, delay: float) -> None:
-    """Give a build back for `delay` seconds, while another one makes its environment. Raises `LeaseLost`.
+async def put_off(db: Database, build: str, epoch: int, environment: str | None, delay: float) -> None:
+    """Give a build back for `delay` seconds, while it waits for its environment or for room. Raises `LeaseLost`.
 
-    It keeps no place in a worker meanwhile, which whoever takes over the other one may need.
+    It keeps no place in a worker meanwhile, which whoever makes the environment may need.
     """
     rows = await db.rows(sa.text("""
         UPDATE build SET environment = :environment, due = now() + :delay * interval '1 second', lease_owner = NULL, lease_until = NULL

@@ -4,10 +4,19 @@ It looks at the disk, removes what nobody uses, and notes what came of it as the
 begin no build while it says that the budget is used up.
 """
 
+from typing import NamedTuple
+
 from services.db import Database
 from services.lifecycle import dependencies
 
 DISK = "Disk"
+
+
+class Shortage(NamedTuple):
+    """That there is no room, in a sentence, and for how many seconds it has been found so."""
+
+    sentence: str
+    seconds: float
 
 
 async def note(db: Database, sentence: str) -> None:
@@ -15,6 +24,9 @@ async def note(db: Database, sentence: str) -> None:
     await dependencies.note(db, DISK, not sentence, sentence)
 
 
-async def refusal(db: Database) -> str:
-    """Why no build may begin; empty where one may, or where nobody has looked in the last minutes."""
-    return next((one.detail for one in await dependencies.known(db) if one.name == DISK and not one.ok), "")
+async def shortage(db: Database) -> Shortage | None:
+    """Why no build may begin; None where one may, or where nobody has looked in the last minutes."""
+    for one in await dependencies.known(db):
+        if one.name == DISK and not one.ok:
+            return Shortage(one.detail, (one.checked_at - one.since).total_seconds())
+    return None

@@ -116,7 +116,7 @@ class BuildSettings(Group):
     image_prefix: str = Field("", description="Prefix of image names, such as registry.example.org/binder/r2d-.")
     concurrency: int = Field(2, ge=1, description="Builds that one worker has under way.")
     resolving: int = Field(16, ge=1, description="Launches that one worker resolves at a time.")
-    patience: float = Field(60.0, ge=0, description="Seconds that a launch waits for a forge or a registry that does not answer, while its link is looked up, and a build for the server that it fetches from; 0: they fail at once. While a link is looked up, for the host of a git address 10 at most, since that may be mistyped.")
+    patience: float = Field(60.0, ge=0, description="Seconds that a launch waits for a forge or a registry that does not answer, while its link is looked up, and a build for the server that it fetches from or for room on the disk; 0: they fail at once. While a link is looked up, for the host of a git address 10 at most, since that may be mistyped.")
     timeout: float = Field(3600.0, gt=0, description="Seconds until a build is stopped.")
     attempts: int = Field(3, ge=1, description="Attempts at a build that the runtime (not the repository) failed.")
     crashes: int = Field(5, ge=1, description="Times a row may take its worker along, while others live on, before it is given up.")

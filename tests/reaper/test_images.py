@@ -63,14 +63,21 @@ async def test_no_build_begins_while_the_budget_is_used_up(db: Database, setting
         await store.add(name, 0.1)  # too young to go
     deeds = Deeds(dry=True)
     assert (await Store(db, settings, tmp_path, 200, deeds).sweep.collect())["full"] == 1
-    assert await room.refusal(db) == ""  # a dry run changes nothing
+    assert await room.shortage(db) is None  # a dry run changes nothing
     assert await store.sweep.collect() == {"freed": 0, "deleted": 0, "full": 1}
-    assert "is used up" in await room.refusal(db)
+    short = await room.shortage(db)
+    assert short is not None
+    assert "is used up" in short.sentence
+    assert short.seconds == 0
+    await store.sweep.collect()
+    again = await room.shortage(db)
+    assert again is not None
+    assert again.seconds > 0
     await db.rows(sa.text("UPDATE image SET built_at = now() - interval '2 hours', used_at = now() - interval '2 hours'"))
     for name in ("a", "b", "c"):
         os.utime(tmp_path / "images" / name, (1, 1))
     assert (await store.sweep.collect())["full"] == 0
-    assert await room.refusal(db) == ""
+    assert await room.shortage(db) is None
 
 
 async def test_images_go_by_age_where_a_setting_says_so(db: Database, settings: Settings, tmp_path: Path) -> None:

@@ -90,6 +90,22 @@ async def test_a_sweep_that_fails_is_tried_again_long_before_its_next_turn(setti
     await db.aclose()
 
 
+async def test_a_sweep_that_finds_no_room_looks_again_long_before_its_next_turn(settings: Settings) -> None:
+    db = Database(settings.database)
+    left = [1, 1, 0]
+
+    async def looks() -> Findings:
+        return {"full": left.pop(0)}
+
+    sweeps = Sweeps(db, {"images": looks})
+    asked = []
+    while left:
+        assert await sweeps.run("images", 0) is not None
+        asked.append(sweeps.soon("images") > 0)
+    assert asked == [True, True, False]
+    await db.aclose()
+
+
 async def test_a_sweep_holds_no_transaction_counts_what_it_finds_and_is_taken_over(settings: Settings) -> None:
     db = Database(settings.database)
     begun, goes = asyncio.Event(), asyncio.Event()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from services.db import Database
 from services.events import StoredEvent, Wake, WakeListener
-from services.lifecycle import Claims, Lease, Teller, Work
+from services.lifecycle import Claims, Lease, Teller, Work, room
 from services.queue import Bell, Redis
 from services.runtimes import make_runtime
 from services.runtimes.base import BuildJob
@@ -46,6 +46,20 @@ async def work(building: Building, db: Database, kind: Work = BUILD) -> str:
     if not lease.released:
         await Claims(db, BUILD, "me", 60).release([(claimed.id, claimed.epoch)])
     return claimed.id
+
+
+async def test_a_build_waits_for_room_in_nobodys_place_but_not_for_ever(db: Database, building: Building) -> None:
+    await insert(db, "b", "lines-1")
+    await room.note(db, "The disk of the home is used up.")
+    for _ in range(2):
+        assert await work(building, db) == "b"
+        row = (await db.rows(sa.text("SELECT *, due > now() AS later FROM build WHERE id = 'b'")))[0]
+        assert (row.state, row.attempt, row.lease_owner, row.later, row.crashes, row.lines) == ("queued", 1, None, True, 0, 1)
+        await db.rows(sa.text("UPDATE build SET due = now() WHERE id = 'b'"))
+    await db.rows(sa.text("UPDATE dependency SET since = now() - interval '2 minutes'"))
+    assert await work(building, db) == "b"
+    row = (await db.rows(sa.text("SELECT * FROM build WHERE id = 'b'")))[0]
+    assert (row.state, row.reason["message"]) == ("failed", "The disk of the home is used up.")
 
 
 async def test_a_build_that_waits_for_anothers_environment_keeps_no_place(db: Database, building: Building) -> None:
