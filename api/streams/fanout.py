@@ -138,8 +138,9 @@ class Fanout:
     async def _reach(self, feed: Feed, watcher: Watcher, start: Position) -> Position:
         """Let the feed come to where a returning watcher is already: it may be new here, or hear later than another replica's.
 
-        A position that never comes is none of ours; such a watcher goes on from where the feed is. The rows are read once:
-        whoever was told of an event was told after its commit. """
+        An event that there is not is none of ours; such a watcher goes on from where the feed is. The rows are read once: whoever was
+        told of an event was told after its commit. Where the feed does not get there in time (its log cannot be read), the watcher comes
+        back: what it has been told already must not be told again. Raises `TimeoutError` then. """
         if start <= feed.position:
             return start
         await self._reader.fill([feed])
@@ -149,12 +150,12 @@ class Fanout:
             if start <= feed.position or watcher.closed:
                 return start
             if start.event > feed.newest:
-                break
+                return min(start, feed.position)
             if feed.log is not None and feed.log is not asked:
                 asked = feed.log
                 self._reader.read_soon(asked.build)
             await asyncio.sleep(_PAUSE)
-        return min(start, feed.position)
+        raise TimeoutError
 
     def leave(self, feed: Feed, watcher: Watcher) -> None:
         """A connection has ended."""

@@ -1,5 +1,6 @@
 """What the fan-out holds on to, and what it lets go."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -62,3 +63,28 @@ async def test_a_log_is_let_go_with_its_last_watcher(fanout: Fanout) -> None:
     fanout.leave(feed, watcher)
     assert fanout._feeds.logs == {}
     assert fanout.feeds() == []
+
+
+async def test_whoever_comes_back_while_the_log_cannot_be_read_is_told_nothing_twice(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.streams.fanout._TRIES", 3)
+    feed = fanout.begin(LAUNCH, [event(1, Kind.BUILDING, build="unread")])
+    connection, dropped = Connection(), asyncio.Event()
+    watcher = Watcher(connection.send, dropped.set)
+    await fanout.watch(feed, watcher, Position(1, 4))
+    assert dropped.is_set()  # it comes again, from where it is
+    assert connection.body == b""
+    fanout.leave(feed, watcher)
+
+
+async def test_a_position_that_is_none_of_ours_goes_on_from_where_the_feed_is(fanout: Fanout) -> None:
+    feed = fanout.begin(LAUNCH, [event(1, Kind.BUILDING, build="b")])
+    connection = Connection()
+    watcher = Watcher(connection.send, lambda: None)
+    await fanout.watch(feed, watcher, Position(7, 0))
+    assert not watcher.closed
+    feed.offer(event(2, Kind.FAILED, reason={}))
+    await fanout._broadcast([feed])
+    assert b"id: " in connection.body
+    fanout.leave(feed, watcher)
