@@ -122,7 +122,11 @@ class GitServer:
         self.port = runner.addresses[0][1]
         self._started.set()
         await self._stop.wait()
+        open_ones = [one.transport for one in runner.server.connections] if runner.server else []
         await runner.cleanup()
+        for transport in filter(None, open_ones):
+            transport.abort()  # what is still to be written, nobody reads any more
+        await asyncio.sleep(0)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.raw_path}")

@@ -27,7 +27,8 @@ from services.errors import Misconfigured
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x646F636B  # "dock"
-_LOCKED, _TRIES, _PAUSE = "55P03", 10, 2.0  # seconds between tries of a migration that got no lock
+_LOCKED = {"55P03", "40P01"}  # no lock in time, and a deadlock
+_TRIES, _PAUSE = 10, 2.0  # seconds between tries of a migration that got no lock
 _ASK = 0.2  # seconds between looks whether somebody else still migrates
 
 
@@ -130,7 +131,7 @@ async def _alone(conn: AsyncConnection) -> None:
 
 
 async def _patiently(conn: AsyncConnection, directory: Path, revision: str) -> None:
-    """One migration; again where others hold a lock for too long."""
+    """One migration; again where others hold a lock for too long, or wait for one of ours."""
     for attempt in range(1, _TRIES + 1):
         try:
             await conn.execute(text("SET lock_timeout = '5s'"))
@@ -141,7 +142,7 @@ async def _patiently(conn: AsyncConnection, directory: Path, revision: str) -> N
             return
         except DBAPIError as error:
             await conn.rollback()
-            if sqlstate(error) != _LOCKED or attempt == _TRIES:
+            if sqlstate(error) not in _LOCKED or attempt == _TRIES:
                 raise
         await asyncio.sleep(_PAUSE)
 

@@ -1,11 +1,13 @@
 """Migrations in two phases, on migrations made for the test: what runs beside old code, and what waits for its end."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from reaper.deeds import Deeds
 from reaper.schema import Schema
@@ -46,6 +48,27 @@ async def test_before_goes_to_the_last_of_its_kind_and_after_does_the_rest(setti
     assert await migrate.current(url) == "0004"
     with pytest.raises(Misconfigured, match="a newer version has written it"):
         migrate.pending("9999", directory)
+    await db.aclose()
+
+
+async def test_a_deadlock_with_those_who_work_is_another_try(settings: Settings, directory: Path) -> None:
+    """The migration waits first, so it is the one that the database ends."""
+    url = settings.database.url.get_secret_value()
+    db, engine = Database(settings.database), create_async_engine(url, poolclass=sa.pool.NullPool)
+    await db.rows(sa.text("DROP TABLE alembic_version"))
+    (directory / "versions" / "0001_x.py").write_text(
+        "from alembic import op\nrevision, down_revision, PHASE = '0001', None, 'before'\n"
+        "def upgrade():\n    op.execute('LOCK TABLE launch')\n    op.execute('LOCK TABLE image')\n    op.execute('CREATE TABLE t ()')\n")
+    async with engine.connect() as other:
+        await other.execute(sa.text("LOCK TABLE image"))
+        migrating = asyncio.create_task(migrate.upgrade(url, "0001", directory=directory))
+        async with asyncio.timeout(120):
+            while not await db.rows(sa.text("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'image'::regclass")):
+                await asyncio.sleep(0.02)
+        await other.execute(sa.text("LOCK TABLE launch"))
+        await other.commit()
+    assert await asyncio.wait_for(migrating, 120) == ["0001"]
+    await engine.dispose()
     await db.aclose()
 
 
